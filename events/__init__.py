@@ -1,0 +1,1 @@
+"""Event-camera recordings to frames to chunked stores. `events --help` lists the commands."""

@@ -1,0 +1,57 @@
+"""What a data set on disk looks like to the rest of events: recordings, labels, splits, and what is wrong."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from events.recording import ReadOptions
+
+# Numbers in a store's `split` column.
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled recording.
+
+    Attributes:
+        path: Relative to the listing's root, with forward slashes.
+        label: Index in the listing's class names.
+        split: A name of `SPLIT_NAMES`.
+        number: The recording's number in its class where the data set numbers them, else -1.
+        size_bytes: Size of the file.
+    """
+
+    path: str
+    label: int
+    split: str
+    number: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All recordings of a data set found in one folder, in a fixed order.
+
+    Attributes:
+        dataset: Name of the data set, a key of `events.datasets.DATASETS`.
+        root: The folder.
+        class_names: In label order.
+        samples: Sorted by label, then number, then path.
+        split_rule: The named split that was applied, such as `tet` or `random:0:0.9`.
+        sensor_hw: Height and width in pixels; None where recordings differ or say it themselves.
+        read_options: How this data set's recordings are meant to be read.
+        problems: What is missing or extra, one line each, for people.
+    """
+
+    dataset: str
+    root: Path
+    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    split_rule: str
+    sensor_hw: tuple[int, int] | None
+    read_options: ReadOptions = ReadOptions()
+    problems: tuple[str, ...] = field(default=())
+
+    def with_options(self, options: ReadOptions) -> "Listing":
+        """Return the same listing, read another way."""
+        return replace(self, read_options=options)

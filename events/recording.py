@@ -1,0 +1,168 @@
+"""What a recording is: events, where they come from, and what was wrong with the file.
+
+Readers (`events.readers`) produce a `Recording`; everything after them sees only this file's types.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+# One event: t in microseconds, x and y in pixels from the top left, p True where it got brighter (ON).
+# Aligned to 16 bytes, so that a decoder writes an event as two 64-bit words.
+EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
+
+Orientation = Literal["jaer", "dat2mat", "spikingjelly", "raw"]
+Timestamps = Literal["unwrap", "dat2mat"]
+Polarity = Literal["on1", "raw"]
+Damage = Literal["strict", "skip", "salvage"]
+
+DEFAULT_CHUNK_EVENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the bytes of a recording become events. Recorded in every store made with them.
+
+    Attributes:
+        orientation: Which pixel an address means; the table is in `events.readers.aedat`.
+        timestamps: `unwrap` continues the clock over 32-bit wraps and keeps small backward steps;
+            `dat2mat` repairs and re-zeroes time exactly as the MATLAB script dat2mat.m does.
+        polarity: `on1` gives True for brighter; `raw` gives the stored bit.
+        damage: `strict` raises at the first damage; `skip` leaves out what cannot be an event and
+            reports it; `salvage` also looks for the next plausible record after garbage.
+        sensor_hw: Height and width in pixels; None takes them from the file or its events.
+        format: Name of the format (a key of `events.readers.READERS`); None identifies it by content.
+    """
+
+    orientation: Orientation = "jaer"
+    timestamps: Timestamps = "unwrap"
+    polarity: Polarity = "on1"
+    damage: Damage = "skip"
+    sensor_hw: tuple[int, int] | None = None
+    format: str | None = None
+
+
+@dataclass
+class FileReport:
+    """What was read from one file and what was wrong with it.
+
+    Complete once the recording has been read to its end.
+
+    Attributes:
+        bytes_total: Size of the file.
+        bytes_read: Header and records that were decoded.
+        events: Events delivered.
+        partial_records: 1 where the file ends inside a record, else 0.
+        special_events: Records that are no pixel (external or sync events), left out.
+        out_of_sensor: Events outside the sensor, left out.
+        backward_steps: Times at which the clock fell by less than a wrap; the events are kept.
+        largest_backward_us: The largest of these steps in microseconds.
+        wraps: Times at which the clock wrapped and was continued.
+        bytes_skipped: Bytes passed over in search of the next plausible record (`salvage`).
+        first_damage_byte: Offset of the first damaged byte; None where nothing was damaged.
+        t_first_us, t_last_us: Time of the first and last event delivered; None where there is none.
+        notes: Anything else a person should know, one line each.
+    """
+
+    path: str
+    format: str
+    bytes_total: int = 0
+    bytes_read: int = 0
+    events: int = 0
+    partial_records: int = 0
+    special_events: int = 0
+    out_of_sensor: int = 0
+    backward_steps: int = 0
+    largest_backward_us: int = 0
+    wraps: int = 0
+    bytes_skipped: int = 0
+    first_damage_byte: int | None = None
+    t_first_us: int | None = None
+    t_last_us: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether anything in the file could not be an event of it."""
+        return self.first_damage_byte is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON types."""
+        return asdict(self)
+
+
+class Recording(ABC):
+    """One recording, read in chunks of bounded memory.
+
+    Attributes:
+        path: The file.
+        format: Name of its format, a key of `events.readers.READERS`.
+        sensor_hw: Height and width in pixels.
+        facts: What the header says, for people: creation time, chip, comments.
+        report: What was read and what was wrong; complete after the last chunk.
+    """
+
+    path: Path
+    format: str
+    sensor_hw: tuple[int, int]
+    facts: dict[str, Any]
+    report: FileReport
+
+    @abstractmethod
+    def chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at most `max_events` at a time.
+
+        Each call starts at the first event and a new report. A chunk is a view of a buffer that the
+        next chunk overwrites: copy what must last.
+
+        Yields:
+            Events, shape [n], EVENT_DTYPE.
+
+        Raises:
+            DamagedRecording: The file breaks its format and the damage policy is `strict`, or no part
+                of it can be read.
+        """
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
+        parts = [chunk.copy() for chunk in self.chunks()]
+        return np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+
+
+class EventDigest:
+    """Digest of each field of a stream of events, as `samples/digests.json` style tools define it.
+
+    First 16 hex digits of SHA-256 over the little-endian bytes of each field of all events in file
+    order: t int64 microseconds minus the first time, x uint16, y uint16, p uint8.
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.on = 0
+        self._t_first: int | None = None
+        self._t_last: int | None = None
+        self._hashes = {name: sha256() for name in ("t", "x", "y", "p")}
+
+    def update(self, events: np.ndarray) -> None:
+        """Add the next events, shape [n], EVENT_DTYPE."""
+        if len(events) == 0:
+            return
+        if self._t_first is None:
+            self._t_first = int(events["t"][0])
+        self._t_last = int(events["t"][-1])
+        self.events += len(events)
+        self.on += int(np.count_nonzero(events["p"]))
+        self._hashes["t"].update((events["t"] - self._t_first).astype("<i8").tobytes())
+        self._hashes["x"].update(events["x"].astype("<u2").tobytes())
+        self._hashes["y"].update(events["y"].astype("<u2").tobytes())
+        self._hashes["p"].update(events["p"].astype("u1").tobytes())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return counts, first and last time, and the four digests."""
+        counts = {"events": self.events, "t_first_us": self._t_first, "t_last_us": self._t_last, "on": self.on}
+        return counts | {name: digest.hexdigest()[:16] for name, digest in self._hashes.items()}

@@ -1,0 +1,1 @@
+"""The runs: prepare, train, evaluate, report. `pipelines --help` lists the commands."""

@@ -1,0 +1,1 @@
+"""Spiking neural networks: batches to spikes to logits."""
