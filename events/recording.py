@@ -135,7 +135,7 @@ class Recording(ABC):
 
 
 class EventDigest:
-    """Digest of each field of a stream of events, as `samples/digests.json` style tools define it.
+    """Digest of each field of a stream of events, which tells whether two decoders agree.
 
     First 16 hex digits of SHA-256 over the little-endian bytes of each field of all events in file
     order: t int64 microseconds minus the first time, x uint16, y uint16, p uint8.
