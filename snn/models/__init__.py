@@ -1,1 +1,1 @@
-
+"""Networks: batches to logits."""

@@ -1,0 +1,97 @@
+"""Models by name, their settings, and how to build one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+
+from snn.errors import ModelError
+from snn.models.vgg import PLANS, POOLS, VGG
+from snn.neurons.settings import NeuronSettings
+
+Pool = Literal["avg", "max"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "vgg5": partial(VGG, PLANS["vgg5"]),
+    "vgg7": partial(VGG, PLANS["vgg7"]),
+    "vgg9": partial(VGG, PLANS["vgg9"]),
+    "vgg11": partial(VGG, PLANS["vgg11"]),
+    "vggsnn": partial(VGG, PLANS["vggsnn"]),
+    "vggsnn_pool": partial(VGG, PLANS["vggsnn_pool"]),
+}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network is trained.
+
+    Attributes:
+        name: Key of `MODELS`.
+        width: Factor on the channels of every layer and on hidden features; 1 is the published network.
+        neuron: The neurons of every block.
+        first_fixed: Whether the first block's threshold stays constant whatever the neuron's kind, as in
+            LT-SNN's VGGs: it sees event counts, not spikes.
+        pool: `avg` or `max` over 2x2 spikes; no effect in a network without pooling.
+        dropout: Share of hidden features dropped in training, drawn anew at each step; no effect in a
+            network without a hidden linear layer.
+    """
+
+    name: str = "vgg9"
+    width: float = 1.0
+    neuron: NeuronSettings = field(default_factory=NeuronSettings)
+    first_fixed: bool = True
+    pool: Pool = "avg"
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_name("name", self.name, tuple(MODELS))
+        _check_name("pool", self.pool, tuple(POOLS))
+        if not 0 < self.width < float("inf"):
+            raise ModelError(f"width: found {self.width}, expected a number above 0")
+        if not 0 <= self.dropout < 1:
+            raise ModelError(f"dropout: found {self.dropout}, expected a number from 0 to below 1")
+
+
+def build_model(
+    settings: ModelSettings, *, input_hw: tuple[int, int], classes: int, in_channels: int = 2
+) -> nn.Module:
+    """Build a network: frames [T, B, P, H, W] in, logits [T, B, K] out.
+
+    Weights are drawn from torch's global generator. Convolution weights lie channels last in memory, which
+    is faster on CPU and with mixed precision on GPU; results do not depend on it.
+
+    Args:
+        settings: Which network.
+        input_hw: Height and width of the frames in pixels.
+        classes: Number of classes K.
+        in_channels: Planes of a frame, 2 for polarities.
+
+    Raises:
+        ModelError: The frames are too small for the network, or a count is below 1.
+    """
+    for name, count in (("classes", classes), ("in_channels", in_channels)):
+        if count < 1:
+            raise ModelError(f"{name}: found {count}, expected at least 1")
+    model = MODELS[settings.name](
+        in_channels=in_channels,
+        input_hw=(int(input_hw[0]), int(input_hw[1])),
+        classes=classes,
+        width=settings.width,
+        neuron=settings.neuron,
+        first_neuron=settings.neuron.fixed() if settings.first_fixed else settings.neuron,
+        pool=settings.pool,
+        dropout=settings.dropout,
+    )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _check_name(argument: str, found: str, known: tuple[str, ...]) -> None:
+    if found in known:
+        return
+    near = get_close_matches(str(found), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ModelError(f"{argument}: found {found!r}, expected one of {', '.join(known)}{hint}")
