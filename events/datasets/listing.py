@@ -49,7 +49,7 @@ class Listing:
     samples: tuple[Sample, ...]
     split_rule: str
     sensor_hw: tuple[int, int] | None
-    read_options: ReadOptions = ReadOptions()
+    read_options: ReadOptions = field(default_factory=ReadOptions)
     problems: tuple[str, ...] = field(default=())
 
     def with_options(self, options: ReadOptions) -> "Listing":

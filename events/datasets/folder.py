@@ -1,0 +1,238 @@
+"""Any folder of recordings whose folders are the classes.
+
+`<class>/<recording>`, or `train|validation|test/<class>/<recording>`; deeper folders are allowed and do not
+matter, and so is one folder around everything. Recordings are files with a suffix of
+`RECORDING_SUFFIXES`; what they really hold is found when they are read.
+
+Labels: folder names, digit words and numbers by value, others sorted. Split `official` is that of the
+top folders; without them it is `random:0:0.9`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from events.datasets.class_order import order_classes
+from events.datasets.listing import Listing
+from events.datasets.options import ListOptions
+from events.datasets.problems import (
+    broken_links,
+    count_of,
+    empty_files,
+    extra_files,
+    join_some,
+    present,
+    unextracted,
+)
+from events.datasets.scan import FoundFile, Tree, scan_tree
+from events.datasets.splits import (
+    DEFAULT_TRAIN_FRACTION,
+    OFFICIAL,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Unsplit,
+    empty_splits,
+    split_samples,
+)
+from events.errors import DatasetError
+
+DATASET = "folder"
+# One row per format that events.readers reads.
+RECORDING_SUFFIXES = frozenset({".aedat", ".bin", ".bs2", ".npz", ".npy", ".csv"})
+WITHOUT_OFFICIAL = f"random:0:{DEFAULT_TRAIN_FRACTION}"
+
+_SPLIT_FOLDERS = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
+
+class _Labelled(NamedTuple):
+    """A recording with its class folder; `below` is its path inside that folder."""
+
+    file: FoundFile
+    official: str | None
+    class_folder: str
+    class_name: str
+    below: str
+
+
+def list_folder(root: Path, options: ListOptions) -> Listing:
+    """List the recordings below a folder by class folder.
+
+    Raises:
+        DatasetError: There are no recordings or no class folders, split folders stand beside class
+            folders, a class or split is missing, or two class names differ only in case.
+    """
+    tree = scan_tree(root)
+    recordings = [file for file in tree.files if file.suffix in RECORDING_SUFFIXES]
+    if not recordings:
+        raise DatasetError(_nothing_found(tree))
+    labelled, unlabelled = _label(tree, recordings)
+    names, missing = _class_names(tree, labelled)
+    if missing and not options.allow_missing:
+        raise DatasetError(
+            f"{root}: no recordings in class folder {', '.join(missing)}; add them, remove the folder, "
+            "or allow missing classes"
+        )
+    rule = _rule(tree, labelled, options)
+    labels = {name: label for label, name in enumerate(names)}
+    found = [
+        Unsplit(
+            item.file.path,
+            labels[item.class_name],
+            -1,
+            item.file.size_bytes,
+            f"{item.official}/{item.below}",
+            item.official,
+        )
+        for item in labelled
+    ]
+    samples = split_samples(found, class_names=names, rule=rule)
+    waiting = tree.packed_archives()
+    known = {*recordings, *waiting}
+    return Listing(
+        dataset=DATASET,
+        root=root,
+        class_names=names,
+        samples=samples,
+        split_rule=rule,
+        sensor_hw=None,
+        problems=present(
+            [
+                f"classes without a recording: {', '.join(missing)}" if missing else None,
+                f"no train and test folders, so split {rule} is used" if rule != options.split else None,
+                *_one_sided_lines(labelled),
+                empty_splits(samples, rule=rule),
+                _same_stem_line(labelled),
+                empty_files([item.file for item in labelled]),
+                _unlabelled_line(unlabelled),
+                extra_files([file for file in tree.files if file not in known]),
+                unextracted(waiting),
+                broken_links(tree.broken_links),
+            ]
+        ),
+    )
+
+
+def _label(tree: Tree, recordings: Sequence[FoundFile]) -> tuple[list[_Labelled], list[FoundFile]]:
+    """Find each recording's class folder; return those that lie in none apart."""
+    depth = _depth_of_classes(recordings)
+    tops = {file.folders[depth] for file in recordings if len(file.folders) > depth}
+    splits = {top for top in tops if top.lower() in _SPLIT_FOLDERS}
+    if splits and splits != tops:
+        raise DatasetError(
+            f"{tree.root}: split folder {join_some(sorted(splits))} beside "
+            f"{join_some(sorted(tops - splits))}; have train and test folders or class folders at the top"
+        )
+    labelled: list[_Labelled] = []
+    unlabelled: list[FoundFile] = []
+    at = depth + 1 if splits else depth
+    for file in recordings:
+        folders = file.folders
+        if len(folders) <= at:
+            unlabelled.append(file)
+            continue
+        official = _SPLIT_FOLDERS[folders[depth].lower()] if splits else None
+        below = "/".join([*folders[at + 1 :], file.name])
+        labelled.append(_Labelled(file, official, "/".join(folders[: at + 1]), folders[at], below))
+    if not labelled:
+        raise DatasetError(
+            f"{tree.root}: {count_of(len(recordings), 'recording')} but no class folders, first: "
+            f"{recordings[0].path}; sort them into one folder per class"
+        )
+    return labelled, unlabelled
+
+
+def _depth_of_classes(recordings: Sequence[FoundFile]) -> int:
+    """Return how many folders lie around everything: those that alone hold all, with folders in them."""
+    depth = 0
+    while True:
+        level = {file.folders[depth : depth + 1] for file in recordings}
+        alone = len(level) == 1 and () not in level
+        if not alone or next(iter(level))[0].lower() in _SPLIT_FOLDERS:
+            return depth
+        if any(len(file.folders) <= depth + 1 for file in recordings):
+            return depth
+        depth += 1
+
+
+def _class_names(tree: Tree, labelled: Sequence[_Labelled]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the class names in label order, and those whose folders hold no recording."""
+    found = {item.class_name for item in labelled}
+    folders = {item.class_folder for item in labelled}
+    empty = tree.empty_siblings(folders, [item.file for item in labelled])
+    names = order_classes(found | {folder.rpartition("/")[2] for folder in empty})
+    by_case: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_case[name.casefold()].append(name)
+    for same in by_case.values():
+        if len(same) > 1:
+            raise DatasetError(
+                f"{tree.root}: class folders {join_some(same)} differ only in case; rename one"
+            )
+    return names, tuple(name for name in names if name not in found)
+
+
+def _rule(tree: Tree, labelled: Sequence[_Labelled], options: ListOptions) -> str:
+    """Return the split to apply; `official` needs folders for training and testing."""
+    if options.split != OFFICIAL:
+        return options.split
+    there = {item.official for item in labelled}
+    if there == {None}:
+        return WITHOUT_OFFICIAL
+    missing = [split for split in (TRAIN, TEST) if split not in there]
+    if missing and not options.allow_missing:
+        raise DatasetError(
+            f"{tree.root}: no {' and no '.join(missing)} folder with recordings; add it, choose split "
+            f"{WITHOUT_OFFICIAL}, or allow missing ones"
+        )
+    return OFFICIAL
+
+
+def _one_sided_lines(labelled: Sequence[_Labelled]) -> list[str]:
+    """Say which classes are absent from a split folder that is there."""
+    by_split: dict[str, set[str]] = defaultdict(set)
+    for item in labelled:
+        if item.official is not None:
+            by_split[item.official].add(item.class_name)
+    every = set().union(*by_split.values())
+    return [
+        f"{split}: no recordings of class {', '.join(order_classes(every - names))}"
+        for split, names in sorted(by_split.items())
+        if every - names
+    ]
+
+
+def _same_stem_line(labelled: Sequence[_Labelled]) -> str | None:
+    """Say which recordings of a class share a name but for the suffix: one may be a conversion."""
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for item in labelled:
+        by_stem[item.file.path.removesuffix(Path(item.file.name).suffix)].append(item.file.path)
+    twice = sorted(path for paths in by_stem.values() if len(paths) > 1 for path in paths)
+    return (
+        f"the same name with several suffixes, perhaps twice the same: {join_some(twice)}" if twice else None
+    )
+
+
+def _unlabelled_line(unlabelled: Sequence[FoundFile]) -> str | None:
+    if not unlabelled:
+        return None
+    paths = join_some([file.path for file in unlabelled])
+    return f"{count_of(len(unlabelled), 'recording')} in no class folder left out: {paths}"
+
+
+def _nothing_found(tree: Tree) -> str:
+    known = ", ".join(sorted(RECORDING_SUFFIXES))
+    expected = f"expected <class>/<recording> with a suffix of {known}"
+    if tree.archives():
+        return f"{tree.root}: no recordings, {expected}; {unextracted(tree.archives())}"
+    found = extra_files(tree.files) or "the folder is empty"
+    return f"{tree.root}: no recordings, {expected}; found: {found}; check the folder"
