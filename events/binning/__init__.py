@@ -1,1 +1,1 @@
-
+"""Binning: events of one recording become frames."""

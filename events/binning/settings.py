@@ -1,7 +1,7 @@
 """Settings of binning: which events fall in which frame, and what a frame holds."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -18,23 +18,44 @@ Dtype = Literal["uint8", "uint16"]
 class BinSettings:
     """How the events of one recording become frames `[T, P, H, W]`.
 
+    With N events, t_first the earliest and t_last the latest time of any of them (so that a clock that
+    stepped back does no harm), frame i of T receives:
+
+    =========  ==============================  =========================  ============================
+    split      frame i                         `tail="last"`              `tail="drop"`
+    =========  ==============================  =========================  ============================
+    count      events i*k to (i+1)*k in file   the last frame also takes  the last N mod T events are
+               order, k = N // T               the last N mod T           left out
+    time       i*dt <= t - t_first < (i+1)*dt  the last frame also takes  events at or after
+               dt = (t_last - t_first) // T,   all events after it        t_first + T*dt are left out
+               at least 1 microsecond
+    duration   the same, dt = window_us        a window the recording     windows that end after t_last
+                                               does not fill is kept      are left out
+    =========  ==============================  =========================  ============================
+
+    `count` goes by place in the file, whatever the times say; `time` and `duration` go by each event's
+    own time, whatever its place. With fewer events than frames `count` has k = 0: all events are tail.
+    A recording without events gives frames of zeros.
+
+    These are the rules of SpikingJelly (split by number or time: `last`), of tonic (`n_event_bins`,
+    `n_time_bins`, `time_window`: `drop`) and of conv_snn (`count`, `drop`); specification event_io 5.3.
+
     Attributes:
-        frames: Number of frames T; with `split="duration"` the number kept, the rest is padded with
-            zeros or cut.
-        split: `count`: N // T events a frame, in file order. `time`: (t_last - t_first) // T
-            microseconds a frame. `duration`: `window_us` a frame, from the first event.
-        tail: What happens to the events left over. `last`: they join the last frame (SpikingJelly;
-            for `duration` an unfinished last window is kept). `drop`: they are left out (tonic,
-            conv_snn; for `duration` an unfinished last window is left out).
+        frames: Number of frames T. With `split="duration"` the number kept: windows past it are cut,
+            missing ones are zeros.
+        split: `count`, `time` or `duration`, see the table.
+        tail: What happens to the events left over, see the table.
         window_us: Length of a frame in microseconds, for `split="duration"` alone.
         value: `count`: events per pixel. `binary`: 1 where there is any. `last_time`: time of the
-            last event of the pixel within its frame, scaled from 1 (frame start) to the largest value
-            of the dtype (frame end); 0 where there is none.
+            pixel's latest event in the frame, from 1 (first microsecond of the frame) to the largest
+            value of the dtype (last microsecond); 0 where there is none. The frame's first and last
+            microsecond are `t_edges_us[i]` and `t_edges_us[i + 1] - 1`; a time outside is moved to the
+            nearer, and a frame of one microsecond gives the largest value.
         size_hw: Height and width of the frames; None keeps the sensor's.
         resize: `direct`: an event is counted in the cell it falls in (y * H // sensor_h).
-            `area`: each polarity plane is counted at sensor size, then averaged over the area of each
-            target cell and scaled by the cell's area in sensor pixels, so that a plane keeps its sum
-            up to rounding.
+            `area`: each polarity plane is counted at sensor size, then each target cell takes the
+            counts under it, a pixel that straddles cells giving each its share of area; halves are
+            rounded up. A plane keeps its sum up to that rounding.
         dtype: Type of the frames; counts above its largest value stay there and are counted.
     """
 
@@ -48,6 +69,16 @@ class BinSettings:
     dtype: Dtype = "uint8"
 
     def __post_init__(self) -> None:
+        for name, choices in (
+            ("split", Split),
+            ("tail", Tail),
+            ("value", Value),
+            ("resize", Resize),
+            ("dtype", Dtype),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                known = ", ".join(get_args(choices))
+                raise ConfigError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
         if self.frames < 1:
             raise ConfigError(f"frames must be at least 1, got {self.frames}")
         if (self.split == "duration") != (self.window_us is not None):
@@ -62,14 +93,25 @@ class BinSettings:
         if self.resize == "area" and self.value != "count":
             raise ConfigError(f"resize 'area' needs value 'count', got {self.value!r}; use resize 'direct'")
 
+    @property
+    def largest_value(self) -> int:
+        """The largest value a pixel of a frame can have."""
+        return int(np.iinfo(self.dtype).max)
+
+    def frame_shape(self, sensor_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return [T, P, H, W] of the frames of a sensor of that height and width."""
+        height, width = self.size_hw or sensor_hw
+        return self.frames, 2, height, width
+
 
 class Frames(NamedTuple):
     """The frames of one recording.
 
     Attributes:
         frames: Shape [T, P, H, W], P = (OFF, ON), dtype as set.
-        t_edges_us: First microsecond of each frame and, last, one after the last event counted;
-            shape [T + 1], int64.
+        t_edges_us: First microsecond of each frame and, last, the first one no longer covered; shape
+            [T + 1], int64, never falling. With `split="count"` a frame starts with its first event, or
+            where the frame before it does if that is later or it has no event. All 0 without events.
         n_events: Events counted, those in saturated pixels included.
         n_saturated: Pixels whose count went above the largest value of the dtype.
     """

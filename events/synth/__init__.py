@@ -1,1 +1,1 @@
-
+"""Made-up recordings: real pictures, moved before a simulated sensor."""
