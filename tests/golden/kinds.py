@@ -1,0 +1,41 @@
+"""Which check a golden file belongs to, by the pattern of its name."""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+
+from golden.vector import Vector
+
+# Pattern of the file name, without suffix, to "module:function" in this folder. The first that fits holds.
+# Modules are imported when a file of theirs is found, so that checking one family needs no other.
+KINDS: dict[str, str] = {
+    "lt_neuron_*": "neurons:check_lt_neuron",
+    "lif_ge_*": "neurons:check_lif",
+    "lif_gt_*": "neurons:check_lif",
+    "lif_s1_*": "neurons:check_lif_one_lane",
+    "tet_loss*": "losses:check_tet_mlif",
+    "tet_*": "losses:check_tet",
+    "det_class_loss*": "losses:check_class_loss",
+    "data_decode_5byte*": "recordings:check_decode_5byte",
+    "data_decode_aedat2*": "recordings:check_decode_aedat2",
+    "events_to_frames*": "frames:check_events_to_frames",
+}
+
+# A recording beside the .npz of the same name: what dat2mat.m made of it.
+BESIDE_RECORDING = "recordings:check_dat2mat"
+
+
+def check_for(path: Path) -> Callable[[Vector], None] | None:
+    """Return the check of a golden file; None where its kind is not known."""
+    if path.with_suffix(".aedat").exists():
+        return _load(BESIDE_RECORDING)
+    for pattern, name in KINDS.items():
+        if fnmatchcase(path.stem, pattern):
+            return _load(name)
+    return None
+
+
+def _load(name: str) -> Callable[[Vector], None]:
+    module, function = name.split(":")
+    return getattr(import_module(f"golden.{module}"), function)

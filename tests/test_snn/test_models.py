@@ -1,0 +1,163 @@
+"""The networks: published sizes, names, training, refusals."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from snn.errors import ModelError
+from snn.layers import fold_batch_norm
+from snn.losses import mean_threshold, tet_loss
+from snn.models.registry import MODELS, ModelSettings, build_model
+from snn.models.vgg import parse_token
+from snn.neurons.modules import Neuron
+from snn.neurons.settings import NeuronSettings
+
+LIF = NeuronSettings(kind="lif")
+LT = NeuronSettings(kind="lt")
+
+
+def build(name, *, neuron=LT, in_channels=2, hw=(48, 48), classes=10, **settings):
+    torch.manual_seed(0)
+    return build_model(
+        ModelSettings(name, neuron=neuron, **settings), input_hw=hw, classes=classes, in_channels=in_channels
+    )
+
+
+def count_neurons(model, in_channels, hw):
+    counts = []
+    for module in model.modules():
+        if isinstance(module, Neuron):
+            module.register_forward_hook(lambda m, inputs, spikes: counts.append(spikes[0, 0].numel()))
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 1, in_channels, *hw))
+    return sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "neuron", "in_channels", "hw", "parameters", "neurons", "thresholds"),
+    [
+        ("vgg7", LT, 3, (48, 48), 1_757_526, 202_752, 6),
+        ("vgg9", LT, 3, (48, 48), 7_071_834, 626_688, 8),
+        ("vgg9", LT, 3, (32, 32), 5_761_114, 278_528, 8),
+        ("vgg11", LT, 3, (48, 48), 18_671_898, 1_069_056, 8),
+        ("vggsnn", LIF, 2, (48, 48), 9_271_498, 520_704, 0),
+        ("vggsnn_pool", LIF, 3, (48, 48), 9_272_074, 921_600, 0),
+    ],
+)
+def test_published_sizes(name, neuron, in_channels, hw, parameters, neurons, thresholds):
+    """Parameters, neurons and learned thresholds as counted in the released networks, 10 classes."""
+    model = build(name, neuron=neuron, in_channels=in_channels, hw=hw)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert sum(name.endswith("neuron.threshold") for name, _ in model.named_parameters()) == thresholds
+    assert count_neurons(model, in_channels, hw) == neurons
+
+
+def test_pool_sizes_with_odd_frames_and_101_classes():
+    model = build("vggsnn_pool", neuron=LIF, in_channels=3, hw=(48, 64), classes=101, width=0.125)
+    assert model.classifier.in_features == 64 * 3 * 4  # 6144 at width 1
+    assert build("vgg5", hw=(35, 34)).hidden.in_features == 64 * 4 * 4  # 35 -> 17 -> 8 -> 4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_per_step_and_gradients_everywhere(name):
+    model = build(name, width=0.1, hw=(35, 33), classes=7)
+    x = torch.rand(3, 2, 2, 35, 33, generator=torch.Generator().manual_seed(1)) * 3
+    logits = model(x)
+    assert logits.shape == (3, 2, 7)
+    tet_loss(logits, torch.tensor([1, 5]), weight=0.1, target=1.0).backward()
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, parameter_name
+            assert torch.isfinite(parameter.grad).all(), parameter_name
+
+
+def test_layers_have_readable_names():
+    model = build("vgg7", width=0.1)
+    names = " ".join(name for name, _ in model.named_children())
+    assert names == (
+        "block1 pool1 block2 block3 pool3 block4 block5 pool5 block6 block7 pool7 "
+        "flatten hidden dropout classifier"
+    )
+    assert "block3.neuron.threshold" in dict(model.named_parameters())
+    assert [type(module).__name__ for module in model.block2.children()] == [
+        "Conv2d",
+        "BatchNorm2d",
+        "Neuron",
+    ]
+
+
+def test_first_block_keeps_a_constant_threshold_unless_told():
+    kinds = [m.settings.kind for m in build("vgg5").modules() if isinstance(m, Neuron)]
+    assert kinds == ["lif", "lt", "lt"]
+    kinds = [m.settings.kind for m in build("vgg5", first_fixed=False).modules() if isinstance(m, Neuron)]
+    assert kinds == ["lt", "lt", "lt"]
+
+
+def test_pool_and_dropout_are_options():
+    assert "MaxPool2d" in repr(build("vgg5", pool="max").pool1)
+    assert build("vgg5", dropout=0.2).dropout.p == 0.2
+
+
+def test_samples_do_not_see_each_other_and_steps_are_ordered():
+    model = build("vgg5", width=0.5, hw=(16, 16)).eval()
+    x = 4 * torch.rand(4, 3, 2, 16, 16, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        together = model(x)
+        torch.testing.assert_close(model(x[:, 1:2]), together[:, 1:2], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(x[:2]), together[:2], rtol=1e-4, atol=1e-5)  # no look ahead
+
+
+def test_folded_network_classifies_alike():
+    model = build("vgg5", width=0.5, hw=(16, 16))
+    x = 4 * torch.rand(4, 8, 2, 16, 16, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        model(x)
+        torch.testing.assert_close(fold_batch_norm(model)(x), model.eval()(x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_few_steps_learn_two_classes_and_move_the_thresholds():
+    model = build("vgg5", width=0.25, hw=(16, 16), classes=2, dropout=0.0)
+    draw = torch.Generator().manual_seed(4)
+    labels = torch.arange(16) % 2
+    x = (torch.rand(4, 16, 2, 16, 16, generator=draw) < 0.3).float()
+    x[:, labels == 0, :, :, 8:] = 0  # class 0: left half only
+    x[:, labels == 1, :, :, :8] = 0
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(15):
+        optimizer.zero_grad()
+        tet_loss(model(x), labels, weight=0.05, target=1.0).backward()
+        optimizer.step()
+    assert (model(x).mean(0).argmax(1) == labels).all()
+    assert mean_threshold(model) != 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: ModelSettings("vgg6"),
+            r"name: found 'vgg6', expected one of vgg5, .*; did you mean 'vgg\d+'\?",
+        ),
+        (lambda: ModelSettings(pool="mean"), r"pool: found 'mean', expected one of avg, max"),
+        (lambda: ModelSettings(width=0), r"width: found 0, expected a number above 0"),
+        (lambda: ModelSettings(dropout=1.0), r"dropout: found 1\.0, expected a number from 0 to below 1"),
+        (lambda: build("vgg9", hw=(48, 12)), r"input_hw: found 48x12, expected at least 16x16 for 4 pools"),
+        (lambda: build("vgg5", classes=0), r"classes: found 0, expected at least 1"),
+        (lambda: build("vgg5", in_channels=0), r"in_channels: found 0, expected at least 1"),
+        (
+            lambda: build("vgg5")(torch.zeros(1, 1, 2, 34, 34)),
+            r"frames: found shape \(1, 1, 2, 34, 34\), expected \[T, B, 2, 48, 48\]",
+        ),
+        (lambda: build("vgg5")(torch.zeros(2, 2, 48, 48)), r"frames: found shape \(2, 2, 48, 48\), expected"),
+        (lambda: parse_token("d3"), r"plan: found 'd3', expected cN, cNs, P or FN"),
+    ],
+)
+def test_refusals(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()
+
+
+def test_settings_are_values():
+    assert replace(ModelSettings(), width=0.5) == ModelSettings(width=0.5)
+    assert hash(ModelSettings()) == hash(ModelSettings())
