@@ -1,0 +1,296 @@
+"""`events convert`: recordings of a data set to a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from events.cli.terminal import (
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    ProgressBar,
+    errors_as_lines,
+    print_json,
+    say,
+    this_command,
+)
+
+if TYPE_CHECKING:
+    from events.binning.settings import BinSettings
+    from events.convert import ConvertProgress, ConvertSummary
+    from events.store.plan import Plan
+
+BINNING, READING, STORE, RUNNING = "Binning", "Reading", "Store", "Running"
+
+# At most this many failed files are shown; all are in the manifest.
+FAILURES_SHOWN = 10
+
+
+def _option(panel: str, help: str, *flags: str, default: str | bool = False) -> Any:
+    """Return an option in a panel of the help; `default` says what holds where it is not given."""
+    return typer.Option(*flags, help=help, rich_help_panel=panel, show_default=default)
+
+
+def _binning(help: str, *, default: str | bool = False) -> Any:
+    return _option(BINNING, help, default=default)
+
+
+@errors_as_lines
+def convert(
+    dataset: Annotated[str, typer.Argument(help="dvs-cifar10, nmnist or folder; see `events datasets`.")],
+    src: Annotated[Path, typer.Argument(help="Folder of the recordings.", show_default=False)],
+    dst: Annotated[
+        Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
+    ] = None,
+    preset: Annotated[
+        Literal["tet10", "mlif80"] | None,
+        _binning("A published preparation; other options change single settings of it."),
+    ] = None,
+    frames: Annotated[int | None, _binning("Frames per recording.", default="10")] = None,
+    binning: Annotated[
+        Literal["count", "time", "duration"] | None,
+        _binning("Each frame holds as many events, as much time, or --window-us.", default="count"),
+    ] = None,
+    tail: Annotated[
+        Literal["last", "drop"] | None,
+        _binning("Left-over events join the last frame, or are dropped.", default="last"),
+    ] = None,
+    window_us: Annotated[
+        int | None, _binning("Length of a frame in microseconds, with --binning duration.")
+    ] = None,
+    value: Annotated[
+        Literal["count", "binary", "last_time"] | None, _binning("What a pixel holds.", default="count")
+    ] = None,
+    size: Annotated[
+        str | None, _binning("Height x width in pixels, such as 48 or 48x64.", default="the sensor's")
+    ] = None,
+    resize: Annotated[
+        Literal["direct", "area"] | None,
+        _binning("Count into the small grid, or average over area.", default="direct"),
+    ] = None,
+    dtype: Annotated[
+        Literal["uint8", "uint16"] | None,
+        _binning("Type of a pixel; larger counts stay at its largest and are reported.", default="uint8"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        _option(READING, "tet, conv_snn, tebn, official or random:SEED:TRAIN.", default="the data set's own"),
+    ] = None,
+    allow_missing: Annotated[
+        bool, _option(READING, "Go on where a whole class or split has no recordings.", "--allow-missing")
+    ] = False,
+    trust: Annotated[
+        Literal["folder", "name"] | None,
+        _option(READING, "Which is right where folder and file name say different classes."),
+    ] = None,
+    orientation: Annotated[
+        Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,
+        _option(READING, "Which pixel an address means.", default="jaer"),
+    ] = None,
+    timestamps: Annotated[
+        Literal["unwrap", "dat2mat"] | None,
+        _option(READING, "Continue wrapped clocks, or repair as dat2mat.m did.", default="unwrap"),
+    ] = None,
+    polarity: Annotated[
+        Literal["on1", "raw"] | None, _option(READING, "1 means brighter, or the stored bit.", default="on1")
+    ] = None,
+    damage: Annotated[
+        Literal["strict", "skip", "salvage"] | None,
+        _option(
+            READING, "Fail at damaged bytes, leave them out, or look for events behind them.", default="skip"
+        ),
+    ] = None,
+    codec: Annotated[
+        Literal["fast", "small"],
+        _option(
+            STORE, "fast: lz4hc, quickest to train from. small: zstd, a third fewer bytes.", default=True
+        ),
+    ] = "fast",
+    shard_samples: Annotated[
+        int | None, _option(STORE, "Samples in a shard file.", default="64, from 4000 samples on 256")
+    ] = None,
+    seed: Annotated[int, _option(STORE, "Of the order in which samples are stored.", default=True)] = 0,
+    overwrite: Annotated[
+        bool, _option(STORE, "Replace a store that was made with other settings.", "--overwrite")
+    ] = False,
+    retry_failed: Annotated[
+        bool, _option(STORE, "Try recordings again that failed before.", "--retry-failed")
+    ] = False,
+    workers: Annotated[
+        int | None, _option(RUNNING, "Processes; 1 works in this one.", default="number of cores")
+    ] = None,
+    scheduler: Annotated[
+        str | None, _option(RUNNING, "Address of a running Dask cluster, such as tcp://host:8786.")
+    ] = None,
+    dry_run: Annotated[
+        bool, _option(RUNNING, "Only say files, shards, bytes and time to expect.", "--dry-run")
+    ] = False,
+    json: Annotated[bool, _option(RUNNING, "Print the summary as JSON.", "--json")] = False,
+) -> None:
+    """Convert recordings to a store of frames; run it again to continue after a break.
+
+    [bold]Examples[/bold]
+
+    events convert dvs-cifar10 DVS-CIFAR10 cifar10.zarr --frames 10 --split tet
+
+    events convert nmnist N-MNIST --binning time --workers 4
+
+    events convert folder recordings --size 48 --dry-run
+    """
+    from events.convert import ConvertSettings
+    from events.datasets.registry import list_samples
+    from events.store.plan import plan_conversion
+
+    bin_settings = _bin_settings(
+        preset,
+        frames=frames,
+        split=binning,
+        tail=tail,
+        window_us=window_us,
+        value=value,
+        size_hw=parse_size(size),
+        resize=resize,
+        dtype=dtype,
+    )
+    listing = list_samples(dataset, src, split=split, allow_missing=allow_missing, trust=trust)
+    for problem in listing.problems:
+        say(f"note: {problem}")
+    read = _changed(
+        listing.read_options, orientation=orientation, timestamps=timestamps, polarity=polarity, damage=damage
+    )
+    settings = ConvertSettings(
+        binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed
+    )
+    workers = default_workers() if workers is None else workers
+    dst = default_destination(src, bin_settings) if dst is None else dst
+    if dry_run:
+        _print_estimate(plan_conversion(listing, settings), dst, workers=workers, json=json)
+        return
+    summary = _run(
+        listing,
+        dst,
+        settings,
+        json=json,
+        workers=workers,
+        scheduler=scheduler,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        command=this_command(),
+    )
+    _print_summary(summary, json=json)
+    if summary.failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _run(listing: Any, dst: Path, settings: Any, *, json: bool, **options: Any) -> "ConvertSummary":
+    from events.convert import convert as run_convert
+
+    say(f"{len(listing.samples)} recordings of {listing.dataset} ({listing.split_rule}) -> {dst}")
+    with ProgressBar("converting") as bar:
+        try:
+            return run_convert(
+                listing, dst, settings, progress=lambda state: bar.show(*_progress_line(state)), **options
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    # Outside of the bar, which would draw over it.
+    if interrupted:
+        say(f"interrupted; finished shards are kept. Continue with:\n  {this_command()}")
+    raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _progress_line(state: "ConvertProgress") -> tuple[int, int, str]:
+    done = state.files_ok + state.files_failed
+    seconds = max(state.seconds, 1e-9)
+    text = (
+        f"{state.files_ok} ok, {state.files_failed} failed, {done / seconds:.0f} files/s, "
+        f"{state.events / seconds / 1e6:.1f} Mev/s, {state.bytes_written / 1e6:.0f} MB"
+    )
+    return state.files_before + done, state.files_total, text
+
+
+def _bin_settings(preset: str | None, **changes: Any) -> "BinSettings":
+    from events.binning.settings import PRESETS, BinSettings
+
+    return _changed(PRESETS[preset] if preset else BinSettings(), **changes)
+
+
+def _changed(settings: Any, **changes: Any) -> Any:
+    """Return settings with those fields changed that were given."""
+    from dataclasses import replace
+
+    return replace(settings, **{name: value for name, value in changes.items() if value is not None})
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return height and width of a size such as 48 or 48x64."""
+    from events.errors import ConfigError
+
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--size {text}: expected pixels such as 48, or height x width such as 48x64")
+    return int(parts[0]), int(parts[-1])
+
+
+def default_workers() -> int:
+    """Return the number of cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_destination(src: Path, binning: "BinSettings") -> Path:
+    """Return the store's default place: SRC's name and what tells its binning from others, here."""
+    from events.binning.settings import BinSettings
+
+    usual = BinSettings()
+    size_hw = binning.size_hw
+    parts = [
+        src.absolute().name,
+        f"{binning.frames}{binning.split}",
+        f"{binning.window_us}us" if binning.window_us else "",
+        f"{size_hw[0]}x{size_hw[1]}" if size_hw else "",
+        *[
+            getattr(binning, name)
+            for name in ("tail", "value", "resize", "dtype")
+            if getattr(binning, name) != getattr(usual, name)
+        ],
+    ]
+    return Path("-".join(part for part in parts if part) + ".zarr")
+
+
+def _print_estimate(plan: "Plan", dst: Path, *, workers: int, json: bool) -> None:
+    from dataclasses import asdict
+
+    from events.estimate import estimate
+
+    result = estimate(plan, workers=workers)
+    if json:
+        print_json({"path": dst} | asdict(result))
+        return
+    frame_shape = "x".join(str(length) for length in plan.config.frame_shape)
+    typer.echo(
+        f"{result.files} files, {result.source_bytes / 1e6:.1f} MB -> {dst}\n"
+        f"frames {frame_shape} {plan.config.binning.dtype}, {result.shards} shards, "
+        f"about {result.store_bytes / 1e6:.1f} MB, about {result.seconds:.0f} s with {workers} workers "
+        f"(measured on {result.tried} files)"
+    )
+
+
+def _print_summary(summary: "ConvertSummary", *, json: bool) -> None:
+    if json:
+        print_json(summary.as_dict())
+    for warning in summary.warnings:
+        say(f"warning: {warning}")
+    for failure in summary.failures[:FAILURES_SHOWN]:
+        at = "" if failure.byte is None else f" (byte {failure.byte})"
+        say(f"failed: {failure.path}: {failure.error}{at}")
+    if len(summary.failures) > FAILURES_SHOWN:
+        say(f"failed: {len(summary.failures) - FAILURES_SHOWN} more, all in {summary.path}/manifest.jsonl")
+    kept = f", {summary.shards_kept} shards were there already" if summary.shards_kept else ""
+    say(
+        f"{summary.ok} of {summary.files} recordings, {summary.events / 1e6:.1f} M events, "
+        f"{summary.frame_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}{kept}"
+    )

@@ -1,0 +1,173 @@
+"""`events info`, `events check`, `events view`: a look at recordings and stores."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from events.cli.terminal import EXIT_PROBLEM, ProgressBar, errors_as_lines, print_json, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from events.recording import ReadOptions
+
+# At most this many problems are listed; --json has all.
+PROBLEMS_SHOWN = 50
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a path is a store rather than a recording."""
+    return path.is_dir()
+
+
+def read_options(orientation: str | None, timestamps: str | None, polarity: str | None) -> "ReadOptions":
+    """Return the options with which a single recording is read."""
+    from dataclasses import replace
+
+    from events.recording import ReadOptions
+
+    given = {"orientation": orientation, "timestamps": timestamps, "polarity": polarity}
+    return replace(ReadOptions(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+@errors_as_lines
+def info(
+    path: Annotated[Path, typer.Argument(help="A recording, or a store.", show_default=False)],
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Also the digests of a recording's t, x, y and p.")
+    ] = False,
+    orientation: Annotated[
+        Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,
+        typer.Option(help="Which pixel an address means.", show_default="jaer"),
+    ] = None,
+    timestamps: Annotated[
+        Literal["unwrap", "dat2mat"] | None, typer.Option(help="How clocks are read.", show_default="unwrap")
+    ] = None,
+    polarity: Annotated[
+        Literal["on1", "raw"] | None, typer.Option(help="What 1 means.", show_default="on1")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a recording or a store holds.
+
+    [bold]Examples[/bold]
+
+    events info cifar10_airplane_0.aedat --digest
+
+    events info cifar10.zarr --json
+    """
+    from events.inspect import format_info, recording_info, store_info
+
+    if is_store(path):
+        facts = store_info(path)
+    else:
+        facts = recording_info(path, read_options(orientation, timestamps, polarity), digest=digest)
+    if json:
+        print_json(facts)
+    else:
+        typer.echo(format_info(facts))
+
+
+@errors_as_lines
+def check(
+    store: Annotated[Path, typer.Argument(help="The store.", show_default=False)],
+    level: Annotated[
+        Literal["fast", "index", "full"],
+        typer.Option(help="fast: files and sizes. index: and shard indexes. full: and every sample."),
+    ] = "full",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the recordings: decode each again and compare.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that a store is whole and undamaged; exit code 1 where it is not.
+
+    [bold]Examples[/bold]
+
+    events check cifar10.zarr --level fast
+
+    events check cifar10.zarr --against DVS-CIFAR10
+    """
+    from events.store.check import check_store
+
+    with ProgressBar("checking", quiet=json) as bar:
+        report = check_store(store, level=level, against=against, progress=bar.show)
+    if json:
+        print_json(report.as_dict())
+    else:
+        for problem in report.problems[:PROBLEMS_SHOWN]:
+            typer.echo(f"problem: {problem}")
+        more = len(report.problems) - PROBLEMS_SHOWN
+        if more > 0:
+            typer.echo(f"problem: {more} more; --json lists all")
+        compared = f", {report.recordings_compared} recordings compared" if against else ""
+        verdict = f"{len(report.problems)} problems" if report.problems else "sound"
+        typer.echo(
+            f"{store}: {verdict} (level {level}): {report.samples} samples in {report.shards} shards, "
+            f"{report.samples_read} read{compared}, {report.failed_files} failed recordings"
+        )
+    if report.problems:
+        if not json:
+            say("the conversion, run again, makes damaged shards anew")
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@errors_as_lines
+def view(
+    path: Annotated[Path, typer.Argument(help="A recording, or a store.", show_default=False)],
+    sample: Annotated[int, typer.Option(help="Position in the store.")] = 0,
+    frames: Annotated[int, typer.Option(help="Frames a recording is shown in.")] = 10,
+    frame: Annotated[
+        int | None, typer.Option(help="The frame shown in the terminal.", show_default="the middle one")
+    ] = None,
+    width: Annotated[int, typer.Option(help="Width in the terminal, in characters.")] = 64,
+    png: Annotated[
+        Path | None, typer.Option(help="Write all frames as one picture.", show_default=False)
+    ] = None,
+    gif: Annotated[Path | None, typer.Option(help="Write the frames as a film.", show_default=False)] = None,
+) -> None:
+    """Look at a recording or a stored sample: in the terminal, as PNG or as GIF.
+
+    [bold]Examples[/bold]
+
+    events view cifar10_airplane_0.aedat
+
+    events view cifar10.zarr --sample 17 --png sheet.png --gif film.gif
+    """
+    from events import draw
+
+    shown, t_edges_us = _stored_frames(path, sample) if is_store(path) else _recording_frames(path, frames)
+    if png is not None:
+        draw.draw_sheet(shown, t_edges_us=t_edges_us).save(png)
+        say(f"wrote {png}")
+    if gif is not None:
+        draw.write_gif(gif, shown)
+        say(f"wrote {gif}")
+    if png is None and gif is None:
+        chosen = len(shown) // 2 if frame is None else frame
+        if not 0 <= chosen < len(shown):
+            raise typer.BadParameter(f"--frame {chosen}: there are frames 0 to {len(shown) - 1}")
+        typer.echo(draw.half_blocks(shown[chosen], width))
+
+
+def _stored_frames(path: Path, sample: int) -> "tuple[np.ndarray, np.ndarray]":
+    from events.store.reader import open_store
+
+    store = open_store(path)
+    if not 0 <= sample < len(store):
+        raise typer.BadParameter(f"--sample {sample}: the store has samples 0 to {len(store) - 1}")
+    label = store.class_names[store.label[sample]]
+    say(f"{path} sample {sample}: {label}, {store.n_events[sample]} events")
+    return store.read(sample), store.t_edges_us[sample]
+
+
+def _recording_frames(path: Path, frames: int) -> "tuple[np.ndarray, np.ndarray]":
+    from events.binning.settings import BinSettings
+    from events.recording import ReadOptions
+    from events.store.task import bin_recording
+
+    shown, report = bin_recording(path, read=ReadOptions(), binning=BinSettings(frames=frames, split="time"))
+    say(f"{path}: {report.format}, {report.events} events")
+    return shown.frames, shown.t_edges_us

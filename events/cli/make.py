@@ -1,0 +1,112 @@
+"""`events mat`, `events datasets`, `events download`, `events synth`: other data in and out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from events.cli.terminal import EXIT_USAGE, ProgressBar, errors_as_lines, print_json, say, stop
+
+synth_app = typer.Typer(help="Make recordings of a simulated event camera.", no_args_is_help=True)
+
+
+@errors_as_lines
+def mat(
+    src: Annotated[Path, typer.Argument(help="An AEDAT recording, or a folder of them.", show_default=False)],
+    dst: Annotated[Path, typer.Argument(help="The .mat file, or a folder.", show_default=False)],
+) -> None:
+    """Write the .mat files that test_dvs.m wrote, for those in the middle of a migration.
+
+    [bold]Example[/bold]
+
+    events mat DVS-CIFAR10 DVS-CIFAR10-mat
+    """
+    from events.writers.mat import write_mat, write_mat_tree
+
+    if src.is_dir():
+        with ProgressBar("writing") as bar:
+            write_mat_tree(src, dst, progress=bar.show)
+    else:
+        write_mat(src, dst)
+    say(f"wrote {dst}")
+
+
+@errors_as_lines
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Show one set in full.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List known data sets: source, licence, size, citation.
+
+    [bold]Examples[/bold]
+
+    events datasets
+
+    events datasets dvs-cifar10 --json
+    """
+    from events.datasets.catalogue import CATALOGUE, catalogue_rows, format_catalogue, format_known_set
+
+    if name is not None and name not in CATALOGUE:
+        raise stop(f"no known data set {name!r}; known: {', '.join(CATALOGUE)}", code=EXIT_USAGE)
+    if json:
+        rows = catalogue_rows()
+        print_json(rows if name is None else next(row for row in rows if row["name"] == name))
+    else:
+        typer.echo(format_catalogue() if name is None else format_known_set(name))
+
+
+@errors_as_lines
+def download(
+    name: Annotated[
+        str, typer.Argument(help="A set of `events datasets` with public files.", show_default=False)
+    ],
+    dst: Annotated[Path, typer.Argument(help="Folder to download to.", show_default=False)],
+    extract: Annotated[bool, typer.Option("--extract", help="Also unpack archives.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Download a known data set, checking its checksums; run it again to continue.
+
+    [bold]Example[/bold]
+
+    events download dvs-cifar10 DVS-CIFAR10 --extract
+    """
+    from events.datasets.download import DownloadProgress
+    from events.datasets.download import download as fetch
+
+    def show(state: DownloadProgress) -> None:
+        rate = state.done_bytes / max(state.seconds, 1e-9) / 1e6
+        text = f"{state.file}, file {state.files_done + 1} of {state.files_total}, {rate:.1f} MB/s"
+        bar.show(state.done_bytes, state.total_bytes or state.done_bytes, text)
+
+    with ProgressBar("downloading") as bar:
+        summary = fetch(name, dst, extract=extract, progress=show)
+    if json:
+        print_json(summary.as_dict())
+    say(f"{len(summary.files)} files of {name} -> {summary.folder}")
+
+
+@synth_app.command("digits")
+@errors_as_lines
+def synth_digits(
+    dst: Annotated[
+        Path, typer.Argument(help="Folder to write, in CIFAR10-DVS's layout.", show_default=False)
+    ],
+    per_class: Annotated[int | None, typer.Option(help="Recordings of each digit.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same bytes.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 1 works in this one.")] = 1,
+) -> None:
+    """Make recordings of real handwritten digits moved before a simulated DVS128.
+
+    [bold]Example[/bold]
+
+    events synth digits digits --per-class 20
+    """
+    from dataclasses import replace
+
+    from events.synth.digits import DigitSettings, write_digits
+
+    given: dict[str, Any] = {"per_class": per_class, "seed": seed}
+    settings = replace(DigitSettings(), **{key: value for key, value in given.items() if value is not None})
+    with ProgressBar("simulating") as bar:
+        write_digits(dst, settings, workers=workers, progress=bar.show)
+    say(f"wrote {dst}")

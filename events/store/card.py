@@ -1,0 +1,70 @@
+"""The data-set card of a store: README.md with the front matter that data-set hubs read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def card_text(name: str, attributes: Mapping[str, Any]) -> str:
+    """Return the card as Markdown, made from the store's attributes alone.
+
+    Args:
+        name: Name of the store's folder.
+        attributes: The finished attribute `event_store`.
+    """
+    counts, source = attributes["counts"], attributes["source"]
+    samples = counts["ok"] + counts["failed"]
+    frames, polarities, height, width = attributes["frame_shape"]
+    lines = [
+        "---",
+        f"pretty_name: {name}",
+        f"size_categories: [{_size_category(samples)}]",
+        "task_categories: [image-classification]",
+        "tags: [event-camera, neuromorphic, spiking-neural-network, zarr]",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"{samples:,} samples of {frames} frames, {polarities} polarities, {height} x {width} pixels, "
+        f"from {counts['events']:,} events of the data set `{attributes['dataset']}` "
+        f"({source['root_name']}).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| classes | {', '.join(attributes['class_names'])} |",
+        f"| splits | {attributes['split_rule']} |",
+        f"| binning | {_pairs(attributes['binning'])} |",
+        f"| recordings read with | {_pairs(attributes['read'])} |",
+        f"| files not converted | {counts['failed']:,} |",
+        f"| saturated pixels | {counts['saturated_pixels']:,} in {counts['saturated_samples']:,} samples |",
+        f"| stored | {counts['frame_bytes'] / 1e6:,.1f} MB, codec `{attributes['codec']}` |",
+        f"| made by | spikeline {attributes['tool_version']}, {attributes['created']} |",
+        f"| settings | `{attributes['config_hash']}` |",
+        "",
+        "Axes of `frames`: sample, step, polarity (0 OFF, 1 ON), row, column (origin top left).",
+        "Column `status`: 0 missing, 1 ok, 2 failed. `source_index` counts lines of `sources.jsonl`.",
+        "",
+        "```sh",
+        attributes["command"],
+        "```",
+        "",
+        "The recordings keep the licence of their publisher; `events datasets` shows it for known sets.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _pairs(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+
+
+def _size_category(samples: int) -> str:
+    """Return the size class as data-set hubs name it."""
+    for limit, name in (
+        (1000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+    ):
+        if samples < limit:
+            return name
+    return "n>1M"

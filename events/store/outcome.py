@@ -1,0 +1,166 @@
+"""What a conversion has done: progress while it runs, a summary at its end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from events.binning.settings import BinSettings
+from events.store.manifest import failed_files
+from events.store.plan import Plan
+from events.store.task import job_files
+
+
+@dataclass(frozen=True)
+class ConvertProgress:
+    """How far a conversion is; counts of this run, files of earlier runs are only in `files_before`."""
+
+    files_total: int
+    files_before: int
+    files_ok: int
+    files_failed: int
+    events: int
+    bytes_written: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FileFailure:
+    """A recording that could not be converted: why, and at which byte where that is known."""
+
+    path: str
+    error: str
+    byte: int | None
+
+
+@dataclass(frozen=True)
+class ConvertSummary:
+    """What a conversion did.
+
+    Attributes:
+        path: The store.
+        files: Recordings in the store.
+        ok, failed: How many were converted, and how many could not be.
+        damaged: Converted recordings in which a reader passed over damage.
+        shards_written, shards_kept: Shards made by this run, and found finished.
+        events: Events in all frames.
+        saturated_pixels, saturated_samples: Pixels that reached the largest value, and samples with any.
+        bytes_written: Bytes of the shards made by this run.
+        frame_bytes: Bytes of all shards.
+        seconds: Wall time of this run.
+        failures: One for each failed recording.
+        warnings: What a person should know, one line each.
+    """
+
+    path: Path
+    files: int
+    ok: int
+    failed: int
+    damaged: int
+    shards_written: int
+    shards_kept: int
+    events: int
+    saturated_pixels: int
+    saturated_samples: int
+    bytes_written: int
+    frame_bytes: int
+    seconds: float
+    failures: tuple[FileFailure, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as plain JSON types."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+ProgressCallback = Callable[[ConvertProgress], None]
+
+
+class Meter:
+    """Adds up what this run has done and reports it after each shard."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        kept: Mapping[int, Mapping[str, Any]],
+        started: float,
+        callback: ProgressCallback | None,
+    ) -> None:
+        before = sum(len(row["files"]) for row in kept.values())
+        self._state = ConvertProgress(len(plan.order), before, 0, 0, 0, 0, 0.0)
+        self._started, self._callback = started, callback
+        self._report()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a shard that was finished in this run."""
+        ok, failed = job_files(row)
+        self._state = replace(
+            self._state,
+            files_ok=self._state.files_ok + ok,
+            files_failed=self._state.files_failed + failed,
+            events=self._state.events + sum(file.get("events", 0) for file in row["files"]),
+            bytes_written=self._state.bytes_written + row["bytes"],
+        )
+        self._report()
+
+    def _report(self) -> None:
+        if self._callback is not None:
+            self._callback(replace(self._state, seconds=time.perf_counter() - self._started))
+
+
+def summarise(
+    plan: Plan,
+    dst: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    kept: int,
+    pending: Sequence[int],
+    seconds: float,
+) -> ConvertSummary:
+    """Return the summary of a finished conversion.
+
+    Args:
+        plan: What was asked for.
+        dst: The store.
+        rows: Manifest rows of all shards.
+        kept: Shards found finished.
+        pending: Numbers of the shards made by this run.
+        seconds: Wall time of this run.
+    """
+    files = [file for row in rows for file in row["files"]]
+    failures = tuple(FileFailure(file["path"], file["error"], file["byte"]) for file in failed_files(rows))
+    saturated = [file["saturated"] for file in files if file["ok"] and file["saturated"]]
+    damaged = sum("damage" in file for file in files)
+    return ConvertSummary(
+        path=dst,
+        files=len(files),
+        ok=len(files) - len(failures),
+        failed=len(failures),
+        damaged=damaged,
+        shards_written=len(pending),
+        shards_kept=kept,
+        events=sum(file["events"] for file in files if file["ok"]),
+        saturated_pixels=sum(saturated),
+        saturated_samples=len(saturated),
+        bytes_written=sum(row["bytes"] for row in rows if row["shard"] in set(pending)),
+        frame_bytes=sum(row["bytes"] for row in rows),
+        seconds=seconds,
+        failures=failures,
+        warnings=_warnings(plan.config.binning, len(saturated), sum(saturated), damaged),
+    )
+
+
+def _warnings(binning: BinSettings, samples: int, pixels: int, damaged: int) -> tuple[str, ...]:
+    warnings = []
+    if samples:
+        largest = np.iinfo(binning.dtype).max
+        advice = "; convert with --dtype uint16 to keep them" if binning.dtype == "uint8" else ""
+        warnings.append(f"{pixels} pixels in {samples} samples have more than {largest} events{advice}")
+    if damaged:
+        warnings.append(
+            f"{damaged} recordings are damaged and were read as far as possible; see manifest.jsonl"
+        )
+    return tuple(warnings)

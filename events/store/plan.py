@@ -1,0 +1,183 @@
+"""Working out a conversion before anything is written: frame shape, shards, order, and provenance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from events.binning.settings import BinSettings
+from events.datasets.listing import SPLIT_NAMES, Listing
+from events.errors import ConfigError, DatasetError, EventsError
+from events.readers.registry import open_recording
+from events.recording import ReadOptions
+from events.store.layout import (
+    CODECS,
+    SOURCES_NAME,
+    Codec,
+    StoreConfig,
+    default_shard_samples,
+    differences,
+    shuffled_order,
+    source_identity,
+    source_rows,
+)
+from events.store.task import ShardJob
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """What a store is made of, apart from the recordings themselves.
+
+    Attributes:
+        binning: How events become frames.
+        read: How recordings are read; None takes the data set's own way.
+        codec: `fast`: blosc lz4hc, decodes three times faster. `small`: zstd, a third fewer bytes.
+        shard_samples: Samples in a shard file; None takes 64 below 4,000 samples, else 256.
+        seed: Of the order in which samples are stored.
+    """
+
+    binning: BinSettings = field(default_factory=BinSettings)
+    read: ReadOptions | None = None
+    codec: Codec = "fast"
+    shard_samples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise ConfigError(f"codec must be one of {', '.join(CODECS)}, got {self.codec!r}")
+        if self.shard_samples is not None and self.shard_samples < 1:
+            raise ConfigError(f"shard_samples must be at least 1, got {self.shard_samples}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be 0 or more, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion worked out but not started.
+
+    Attributes:
+        listing: The recordings.
+        config: What decides the store's content.
+        order: Source index of each stored position, shape [N].
+    """
+
+    listing: Listing
+    config: StoreConfig
+    order: np.ndarray
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-len(self.order) // self.config.shard_samples)
+
+    def job(self, dst: Path, shard: int) -> ShardJob:
+        """Return the job that makes a shard of the store at dst."""
+        first = shard * self.config.shard_samples
+        sources = self.order[first : first + self.config.shard_samples].tolist()
+        return ShardJob(
+            store=str(dst.absolute()),
+            shard=shard,
+            slots=self.config.shard_samples,
+            root=str(self.listing.root.absolute()),
+            sources=tuple((source, self.listing.samples[source].path) for source in sources),
+            read=self.config.read,
+            binning=self.config.binning,
+            frame_shape=self.config.frame_shape,
+            codec=self.config.codec,
+        )
+
+
+def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
+    """Work out a conversion: frame shape, shards, order.
+
+    Raises:
+        DatasetError: The listing is empty, or none of its recordings says its sensor's size.
+    """
+    if not listing.samples:
+        raise DatasetError(f"{listing.root}: no recordings of {listing.dataset} found; check the folder")
+    read = settings.read if settings.read is not None else listing.read_options
+    if read.sensor_hw is None and listing.sensor_hw is not None:
+        read = replace(read, sensor_hw=listing.sensor_hw)
+    sensor_hw = read.sensor_hw or _first_sensor(listing, read)
+    samples = len(listing.samples)
+    config = StoreConfig(
+        dataset=listing.dataset,
+        binning=settings.binning,
+        read=read,
+        codec=settings.codec,
+        shard_samples=settings.shard_samples or default_shard_samples(samples),
+        seed=settings.seed,
+        frame_shape=settings.binning.frame_shape(sensor_hw),
+        sensor_hw=sensor_hw,
+        class_names=listing.class_names,
+        split_rule=listing.split_rule,
+        source=source_identity(source_rows(listing.samples)),
+    )
+    return Plan(listing, config, shuffled_order(samples, settings.seed))
+
+
+def _first_sensor(listing: Listing, read: ReadOptions) -> tuple[int, int]:
+    """Return the sensor size of the first recording that can be opened."""
+    reasons = []
+    for sample in listing.samples:
+        try:
+            return open_recording(listing.root / sample.path, read).sensor_hw
+        except (EventsError, OSError) as error:
+            reasons.append(str(error))
+    raise DatasetError(
+        f"{listing.root}: none of {len(reasons)} recordings can be opened; first: {reasons[0]}"
+    )
+
+
+def provenance(plan: Plan, command: str) -> dict[str, Any]:
+    """Return the attribute `event_store` of a conversion that is about to start, as plain JSON types."""
+    config = plan.config.as_dict()
+    source = {"root_name": plan.listing.root.absolute().name, "listing": SOURCES_NAME}
+    return config | {
+        "complete": False,
+        "source": source | config["source"],
+        "split_names": list(SPLIT_NAMES),
+        "listing_problems": list(plan.listing.problems),
+        "config_hash": plan.config.hash(),
+        "tool_version": version("spikeline"),
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def changed_settings(
+    plan: Plan, attributes: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return one `field: found ..., expected ...` for each way in which a store differs from a plan.
+
+    Args:
+        plan: What is asked for now.
+        attributes: The attribute `event_store` of the store.
+        sources: Its rows of `sources.jsonl`.
+    """
+    changed = differences(attributes, plan.config.as_dict())
+    if attributes["source"]["sha256"] != plan.config.source["sha256"]:
+        changed = [line for line in changed if not line.startswith("source.")]
+        changed.append(_changed_source(sources, source_rows(plan.listing.samples)))
+    return changed
+
+
+def _changed_source(found: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first recording whose size, label or split differs, or that is in one list alone."""
+    before = {row["path"]: row for row in found}
+    now = {row["path"]: row for row in expected}
+    for path in sorted(before.keys() | now.keys()):
+        if path not in before or path not in now:
+            where = ("absent", "present") if path not in before else ("present", "absent")
+            return (
+                f"recordings: found {len(before)} with {path} {where[0]}, "
+                f"expected {len(now)} with it {where[1]}"
+            )
+        for name in ("size_bytes", "label", "split"):
+            if before[path][name] != now[path][name]:
+                return f"{path} {name}: found {before[path][name]}, expected {now[path][name]}"
+    return "recordings: same files in another order"

@@ -1,0 +1,174 @@
+"""The unit of parallel work: turn some recordings into one whole shard file.
+
+A task reads its recordings and writes its shard itself; only small dictionaries travel. It is idempotent and
+its result depends on nothing but its job, so a task that was lost with its worker is simply run again.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from events.binning.numba_cpu import bin_events
+from events.binning.settings import BinSettings, Frames
+from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
+from events.readers.registry import open_recording
+from events.recording import FileReport, ReadOptions
+from events.store.layout import Codec, shard_name
+from events.store.shard import encode_sample, file_crc32c, shard_parts, write_atomically
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What a worker must know to make one shard.
+
+    Attributes:
+        store: The store; the same path on every worker.
+        shard: Number of the shard.
+        slots: Samples a full shard holds.
+        root: Folder of the recordings.
+        sources: (source index, path relative to root) of each sample in stored order.
+        read: How the recordings are read.
+        binning: How they become frames.
+        frame_shape: (T, P, H, W) of every sample.
+        codec: Codec preset.
+    """
+
+    store: str
+    shard: int
+    slots: int
+    root: str
+    sources: tuple[tuple[int, str], ...]
+    read: ReadOptions
+    binning: BinSettings
+    frame_shape: tuple[int, int, int, int]
+    codec: Codec
+
+
+def convert_shard(job: ShardJob) -> dict[str, Any]:
+    """Make one shard file and return its manifest row.
+
+    A recording that cannot be read is data: it is listed with its reason and leaves its slot empty.
+
+    Raises:
+        StoreError: The shard could not be written, for example because the disk is full.
+    """
+    started = time.perf_counter()
+    encoded: list[bytes | None] = []
+    files = []
+    read_bytes = 0
+    frames = np.empty(job.frame_shape, job.binning.dtype)
+    for source, relative in job.sources:
+        sample, entry = _convert_file(job, relative, frames)
+        encoded.append(sample)
+        files.append({"source": source, "path": relative} | entry)
+        read_bytes += entry.get("bytes", 0)
+    path = Path(job.store) / "frames" / shard_name(job.shard)
+    size, crc = write_shard(path, encoded, slots=job.slots)
+    return {
+        "shard": job.shard,
+        "first_sample": job.shard * job.slots,
+        "bytes": size,
+        "crc32c": f"{crc:08x}",
+        "source_bytes": read_bytes,
+        "seconds": round(time.perf_counter() - started, 3),
+        "host": socket.gethostname(),
+        "files": files,
+    }
+
+
+def write_shard(path: Path, encoded: list[bytes | None], *, slots: int) -> tuple[int, int]:
+    """Write a shard file whole and return its length in bytes and its CRC-32C.
+
+    Raises:
+        StoreError: The file could not be written; says why and what to do.
+    """
+    try:
+        return write_atomically(path, shard_parts(encoded, slots=slots))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """Return the error that says why a file of a store could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "free some space" if full else "make the folder writable"
+    return StoreError(
+        f"{path}: cannot write: {error.strerror}; "
+        f"{advice} and run the same command again, it continues where it stopped"
+    )
+
+
+def _convert_file(job: ShardJob, relative: str, out: np.ndarray) -> tuple[bytes | None, dict[str, Any]]:
+    """Return the encoded sample, None where the file failed, and its manifest entry; `out` is scratch."""
+    path = Path(job.root) / relative
+    try:
+        frames, report = bin_recording(path, read=job.read, binning=job.binning, out=out)
+        content = file_crc32c(path)
+    except (EventsError, OSError) as error:
+        return None, {"ok": False, "error": str(error), "byte": getattr(error, "byte", None)}
+    entry = {
+        "ok": True,
+        "crc32c": f"{content:08x}",
+        "bytes": report.bytes_total,
+        "events": int(frames.n_events),
+        "saturated": int(frames.n_saturated),
+        "t_edges_us": frames.t_edges_us.tolist(),
+    }
+    return encode_sample(frames.frames, job.codec), entry | _damage(report)
+
+
+def _damage(report: FileReport) -> dict[str, Any]:
+    """Return what a reader passed over in a damaged but usable file, empty for a sound one."""
+    if not report.damaged:
+        return {}
+    counted = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
+    return {"damage": {name: getattr(report, name) for name in counted if getattr(report, name) is not None}}
+
+
+def bin_recording(
+    path: Path, *, read: ReadOptions, binning: BinSettings, out: np.ndarray | None = None
+) -> tuple[Frames, FileReport]:
+    """Read one recording whole and bin it.
+
+    Args:
+        path: The recording.
+        read: How it is read.
+        binning: How it becomes frames.
+        out: Where to put the frames, shape [T, P, H, W]; None makes a new array.
+
+    Raises:
+        EventsError: The file cannot be read, holds no events, or its sensor does not fit `out`.
+        OSError: The file cannot be opened.
+    """
+    recording = open_recording(path, read)
+    events = recording.read()
+    if len(events) == 0:
+        raise DamagedRecording(
+            f"{path}: holds no events ({recording.report.bytes_total} bytes); get the file again"
+        )
+    shape = binning.frame_shape(recording.sensor_hw)
+    if out is not None and shape != out.shape:
+        raise ConfigError(
+            f"{path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
+            f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
+        )
+    return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out), recording.report
+
+
+def warm_up(job: ShardJob) -> None:
+    """Compile or load everything a task needs by binning one recording, without writing anything."""
+    frames = np.empty(job.frame_shape, job.binning.dtype)
+    for _, relative in job.sources[:1]:
+        _convert_file(job, relative, frames)
+
+
+def job_files(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many files of a manifest row were converted, and how many failed."""
+    ok = sum(file["ok"] for file in row["files"])
+    return ok, len(row["files"]) - ok

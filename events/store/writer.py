@@ -1,0 +1,181 @@
+"""Creating and finishing a store. Only the driver of a conversion calls this; workers write shards alone.
+
+All arrays exist before any task runs, so workers never touch metadata. `complete` is set last, by renaming
+the group's metadata into place; until then every reader of ours refuses the store.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from events.errors import StoreError
+from events.store.attributes import write_attributes
+from events.store.card import card_text
+from events.store.layout import (
+    ATTRIBUTE,
+    CARD_NAME,
+    COLUMN_CODECS,
+    COLUMNS,
+    LOCK_NAME,
+    SOURCES_NAME,
+    TEMPORARY_SUFFIX,
+    StoreConfig,
+    content_digest,
+    frame_codecs,
+)
+from events.store.manifest import columns_from_rows, failed_files, json_lines, with_contents
+from events.store.shard import sync_folder, write_atomically
+
+# At most this many failed files are named in the attributes; all of them are in the manifest.
+FAILURES_NAMED = 100
+
+
+def create_store(
+    path: Path,
+    *,
+    config: StoreConfig,
+    attributes: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, np.ndarray],
+) -> None:
+    """Make an empty, incomplete store that appears at `path` all at once.
+
+    Args:
+        path: Where the store will be; nothing may be there.
+        config: What decides its content.
+        attributes: The attribute `event_store`, `complete` false.
+        sources: Rows of `sources.jsonl`.
+        columns: Columns known beforehand: label, split, source_index, each of shape [N].
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        group = zarr.create_group(temporary, attributes={ATTRIBUTE: dict(attributes)})
+        _create_frames(group, config, samples=len(sources))
+        for name in COLUMNS:
+            _create_column(group, name, samples=len(sources), frames=config.frame_shape[0])
+        for name, values in columns.items():
+            _fill(group, name, values)
+        write_atomically(temporary / SOURCES_NAME, [json_lines(sources)])
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def _create_frames(group: zarr.Group, config: StoreConfig, *, samples: int) -> None:
+    dtype = np.dtype(config.binning.dtype)
+    group.create_array(
+        "frames",
+        shape=(samples, *config.frame_shape),
+        dtype=dtype,
+        chunks=(1, *config.frame_shape),
+        shards=(config.shard_samples, *config.frame_shape),
+        compressors=frame_codecs(config.codec, dtype.itemsize),
+        fill_value=0,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=("sample", "step", "polarity", "row", "column"),
+    )
+
+
+def _create_column(group: zarr.Group, name: str, *, samples: int, frames: int) -> None:
+    column = COLUMNS[name]
+    shape = (samples, frames + 1)[: len(column.dimensions)]
+    group.create_array(
+        name,
+        shape=shape,
+        dtype=column.dtype,
+        chunks=shape,
+        compressors=COLUMN_CODECS,
+        fill_value=0,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=column.dimensions,
+    )
+
+
+def _fill(group: zarr.Group, name: str, values: np.ndarray) -> None:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{group.store_path}: {name} is no array; convert again with --overwrite")
+    array[...] = values
+
+
+def finish_store(
+    path: Path,
+    *,
+    attributes: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Fill the columns, write the card, and set `complete` last.
+
+    Args:
+        path: The store; every shard has its manifest row.
+        attributes: The attribute `event_store` so far.
+        sources: Rows of `sources.jsonl` as at the start.
+        rows: Manifest rows.
+    """
+    group = zarr.open_group(path, mode="r+")
+    frames = int(attributes["binning"]["frames"])
+    columns = columns_from_rows(rows, samples=len(sources), frames=frames)
+    for name, values in columns.items():
+        _fill(group, name, values)
+    read = with_contents(sources, rows)
+    write_atomically(path / SOURCES_NAME, [json_lines(read)])
+    final = dict(attributes) | _outcome(rows, columns) | {"complete": True}
+    final["source"] = final["source"] | {"content_sha256": content_digest(read)}
+    write_atomically(path / CARD_NAME, [card_text(path.name, final).encode()])
+    write_attributes(path, final)
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    failed = failed_files(rows)
+    return {
+        "counts": {
+            "ok": sum(len(row["files"]) for row in rows) - len(failed),
+            "failed": len(failed),
+            "events": int(columns["n_events"].sum(dtype=np.int64)),
+            "saturated_pixels": int(columns["n_saturated"].sum(dtype=np.int64)),
+            "saturated_samples": int(np.count_nonzero(columns["n_saturated"])),
+            "frame_bytes": sum(row["bytes"] for row in rows),
+        },
+        "failed_files": [
+            {"path": file["path"], "error": file["error"], "byte": file["byte"]}
+            for file in failed[:FAILURES_NAMED]
+        ],
+    }
+
+
+def sweep(path: Path) -> int:
+    """Remove what killed writers left behind: our own temporary files and Zarr's; return how many."""
+    leftovers = [*path.rglob(f"*{TEMPORARY_SUFFIX}"), *path.rglob("*.partial")]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the store's lock, so that two conversions never write the same manifest.
+
+    The operating system lets go of the lock when its process ends, however it ends.
+
+    Raises:
+        StoreError: Another process holds it.
+    """
+    with (path / LOCK_NAME).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{path}: another conversion is writing this store; wait for it or stop it"
+            ) from None
+        yield
