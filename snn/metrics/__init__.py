@@ -1,1 +1,1 @@
-
+"""What a network does: accuracy, confusion, activity of its neurons."""

@@ -1,1 +1,1 @@
-
+"""Training: one epoch, all epochs, checkpoints, devices."""

@@ -1,0 +1,286 @@
+"""Training from the first epoch to the last: train, validate, keep the best, checkpoint, resume."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from snn.errors import TrainingError
+from snn.metrics.activity import record_rates, thresholds
+from snn.metrics.classification import Classification
+from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
+from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
+from snn.training.optimizer import build_optimizer, learning_rate_at
+from snn.training.settings import TrainSettings
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch gave. Losses are means over samples, accuracies shares from 0 to 1.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        step: Steps done since the beginning.
+        learning_rate: Of the epoch's last step.
+        train_loss, train_accuracy: Over the epoch, augmented and with dropout, before each step.
+        validation_loss, validation_accuracy: After the epoch.
+        largest_gradient: Largest gradient norm of a step, before clipping.
+        train_s: Seconds spent training.
+        data_wait_share: Share of these spent waiting for data.
+        thresholds: By layer of neurons.
+        firing_rates: By layer of neurons, over the validation samples.
+        best: Whether this is the best epoch so far.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    largest_gradient: float
+    train_s: float
+    data_wait_share: float
+    thresholds: dict[str, float]
+    firing_rates: dict[str, float]
+    best: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON types."""
+        return asdict(self)
+
+
+class Observer(Protocol):
+    """Who is told how training goes. Only the first process tells."""
+
+    def on_batch(self, training: Training, source: BatchSource) -> None:
+        """A batch was trained on."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch is complete. Its checkpoint is written after this call."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training ended.
+
+    Attributes:
+        completed: False where it was stopped before the last epoch.
+        best_epoch: Epoch with the best validation accuracy, from 1; 0 where there is none yet.
+        best_accuracy: Its validation accuracy.
+    """
+
+    completed: bool
+    best_epoch: int
+    best_accuracy: float
+
+
+@dataclass
+class _Best:
+    """The best epoch so far: highest accuracy, then lowest loss, then earliest."""
+
+    epoch: int = 0
+    accuracy: float = -1.0
+    loss: float = float("inf")
+
+    def improved_by(self, result: Classification) -> bool:
+        return (result.accuracy, -result.loss) > (self.accuracy, -self.loss)
+
+
+def fit(
+    fabric: Any,
+    network: nn.Module,
+    train: BatchSource,
+    validation: Callable[[], Any],
+    *,
+    settings: TrainSettings,
+    classes: int,
+    folder: Path,
+    observer: Observer,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Train a network and keep its checkpoints in a folder.
+
+    `last.pt` holds everything needed to go on bit for bit, `best.pt` the weights of the best epoch.
+
+    Args:
+        fabric: Launched Fabric.
+        network: The network; left with the weights of the last step.
+        train: Training batches; shuffled by itself, the same for every run with its seed.
+        validation: Gives the validation batches of one pass.
+        settings: How to train.
+        classes: Number of classes K.
+        folder: Where checkpoints are; exists.
+        observer: Told of batches and epochs.
+        resume: Go on from `last.pt`.
+        should_stop: Asked after every batch; True saves and ends.
+
+    Raises:
+        TrainingError: The loss is not finite, or the checkpoint does not fit.
+    """
+    training = _set_up(fabric, network, settings, steps_per_epoch=len(train))
+    best = _Best()
+    if resume:
+        best = _restore(training, train, folder / LAST)
+    else:
+        _save(training, train, best, folder / LAST)
+    saved_at = time.monotonic()
+
+    def after_batch() -> None:
+        nonlocal saved_at
+        if fabric.global_rank == 0:
+            observer.on_batch(training, train)
+        if _any(fabric, time.monotonic() - saved_at > settings.checkpoint_every_s):
+            _save(training, train, best, folder / LAST)
+            saved_at = time.monotonic()
+
+    def stop_asked() -> bool:
+        return _any(fabric, should_stop())
+
+    try:
+        while train.epoch < settings.epochs:
+            complete = train_epoch(training, train, should_stop=stop_asked, after_batch=after_batch)
+            if not complete:
+                _save(training, train, best, folder / LAST)
+                return FitResult(False, best.epoch, best.accuracy)
+            best = _finish_epoch(training, train.epoch, validation, classes, best, folder, observer)
+            training.totals = EpochTotals()
+            _save(training, train, best, folder / LAST)
+            saved_at = time.monotonic()
+    except TrainingError as error:
+        raise TrainingError(f"{error}; last good checkpoint: {folder / LAST}") from error
+    return FitResult(True, best.epoch, best.accuracy)
+
+
+def _set_up(fabric: Any, network: nn.Module, settings: TrainSettings, *, steps_per_epoch: int) -> Training:
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        # Otherwise every process would normalise by its own share of the batch.
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    # Fused kernels undo loss scaling themselves, which would hide the gradients from clipping.
+    optimizer = build_optimizer(network, settings, fused=settings.precision != "fp16")
+    model, optimizer = fabric.setup(network, optimizer)
+    return Training(fabric, model, optimizer, settings, steps_per_epoch)
+
+
+def _finish_epoch(
+    training: Training,
+    epoch: int,
+    validation: Callable[[], Any],
+    classes: int,
+    best: _Best,
+    folder: Path,
+    observer: Observer,
+) -> _Best:
+    """Validate, keep the weights where they are the best so far, and tell the observer."""
+    network = training.network
+    with record_rates(network) as activity:
+        result = evaluate(training.fabric, network, validation(), classes)
+    is_best = best.improved_by(result)
+    if is_best:
+        best = _Best(epoch, result.accuracy, result.loss)
+        if training.fabric.global_rank == 0:
+            save_checkpoint(
+                folder / BEST,
+                {"model": network.state_dict(), "epoch": epoch, "validation_accuracy": result.accuracy},
+            )
+    totals = _over_processes(training.fabric, training.totals)
+    rate = learning_rate_at(
+        training.step - 1, steps_per_epoch=training.steps_per_epoch, settings=training.settings
+    )
+    record = EpochRecord(
+        epoch=epoch,
+        step=training.step,
+        learning_rate=rate,
+        train_loss=totals.loss / totals.samples,
+        train_accuracy=totals.correct / totals.samples,
+        validation_loss=result.loss,
+        validation_accuracy=result.accuracy,
+        largest_gradient=totals.largest_gradient,
+        train_s=totals.seconds,
+        data_wait_share=totals.wait_s / totals.seconds if totals.seconds else 0.0,
+        thresholds=thresholds(network),
+        firing_rates=activity.rates(),
+        best=is_best,
+    )
+    if training.fabric.global_rank == 0:
+        observer.on_epoch(record)
+    return best
+
+
+def _any(fabric: Any, here: bool) -> bool:
+    """Return whether this holds in any process; all must ask together."""
+    if fabric.world_size == 1:
+        return here
+    flag = torch.tensor(float(here), device=fabric.device)
+    return bool(fabric.all_reduce(flag, reduce_op="max"))
+
+
+def _over_processes(fabric: Any, totals: EpochTotals) -> EpochTotals:
+    """Return sums over samples of all processes; times and the gradient are this process's."""
+    if fabric.world_size == 1:
+        return totals
+    sums = torch.tensor([totals.samples, totals.correct, totals.loss], dtype=torch.float64)
+    samples, correct, loss = fabric.all_reduce(sums.to(fabric.device), reduce_op="sum").tolist()
+    return replace(totals, samples=int(samples), correct=int(correct), loss=loss)
+
+
+def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> None:
+    """Write everything that decides how training goes on. Every process must call it."""
+    states = [random_state()]
+    totals = [training.totals.as_dict()]
+    if training.fabric.world_size > 1:
+        gathered: list[Any] = [None] * training.fabric.world_size
+        torch.distributed.all_gather_object(gathered, (states[0], totals[0]))
+        states, totals = [state for state, _ in gathered], [total for _, total in gathered]
+    if training.fabric.global_rank == 0:
+        save_checkpoint(
+            path,
+            {
+                "model": training.network.state_dict(),
+                "optimizer": training.optimizer.state_dict(),
+                "precision": training.fabric.strategy.precision.state_dict(),
+                "step": training.step,
+                "target": training.target,
+                "steps_per_epoch": training.steps_per_epoch,
+                "feed": source.state_dict(),
+                "best": asdict(best),
+                "random": states,
+                "totals": totals,
+            },
+        )
+    training.fabric.barrier()
+
+
+def _restore(training: Training, source: BatchSource, path: Path) -> _Best:
+    """Put network, optimizer, feed and random generators where a checkpoint left them.
+
+    Raises:
+        TrainingError: The checkpoint is of another network, data set or number of processes.
+    """
+    saved = load_checkpoint(path)
+    rank, processes = training.fabric.global_rank, training.fabric.world_size
+    for name, found, expected in (
+        ("processes", processes, len(saved["random"])),
+        ("steps an epoch", training.steps_per_epoch, saved["steps_per_epoch"]),
+    ):
+        if found != expected:
+            raise TrainingError(f"{path}: saved with {expected} {name}, resumed with {found}; use {expected}")
+    try:
+        training.network.load_state_dict(saved["model"])
+    except RuntimeError as error:
+        raise TrainingError(f"{path}: of another network ({str(error).splitlines()[0]})") from error
+    training.optimizer.load_state_dict(saved["optimizer"])
+    training.fabric.strategy.precision.load_state_dict(saved["precision"])
+    training.step, training.target = saved["step"], saved["target"]
+    training.totals = EpochTotals(**saved["totals"][rank])
+    source.load_state_dict(saved["feed"])
+    set_random_state(saved["random"][rank])
+    return _Best(**saved["best"])

@@ -1,0 +1,231 @@
+"""One epoch of training, and evaluation. A batch has `.frames` [T, B, P, H, W] and `.labels` [B]."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from snn.errors import TrainingError
+from snn.losses import mean_threshold, tet_loss
+from snn.metrics.classification import Classification, ClassificationMeter
+from snn.training.nonfinite import first_nonfinite_layer
+from snn.training.optimizer import learning_rate_at
+from snn.training.settings import TrainSettings
+
+
+class LabelledFrames(Protocol):
+    """A batch."""
+
+    @property
+    def frames(self) -> Tensor:
+        """Shape [T, B, P, H, W]."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape [B], int64."""
+
+
+class BatchSource(Protocol):
+    """Batches of an epoch, which knows where it stands; `events.batches.Feed` is one."""
+
+    epoch: int
+    batch: int
+    wait_s: float
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the source stands."""
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go there."""
+
+
+@dataclass
+class EpochTotals:
+    """Sums over the batches of an epoch so far, of this process.
+
+    Attributes:
+        samples: Samples trained on.
+        correct: Of these, classified right before their step.
+        loss: Sum over samples of their batch's loss.
+        seconds: Seconds spent on them.
+        wait_s: Of these, seconds waited for data.
+        largest_gradient: Largest norm of the gradients of a step.
+    """
+
+    samples: int = 0
+    correct: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    wait_s: float = 0.0
+    largest_gradient: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the sums as plain numbers."""
+        return asdict(self)
+
+
+@dataclass
+class Training:
+    """A network in training and where it stands.
+
+    Attributes:
+        fabric: Places tensors and processes.
+        model: The network as Fabric wrapped it.
+        optimizer: Its optimizer as Fabric wrapped it.
+        settings: How it is trained.
+        steps_per_epoch: Steps an epoch.
+        step: Steps done since the beginning.
+        target: Value the logits are drawn to in the next step.
+        totals: Sums over the current epoch so far.
+    """
+
+    fabric: Any
+    model: Any
+    optimizer: Any
+    settings: TrainSettings
+    steps_per_epoch: int
+    step: int = 0
+    target: float = 1.0
+    totals: EpochTotals = field(default_factory=EpochTotals)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, without wrappers."""
+        module = self.model.module
+        return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+
+
+def train_epoch(
+    training: Training,
+    source: BatchSource,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    after_batch: Callable[[], None] = lambda: None,
+) -> bool:
+    """Train on the rest of the source's epoch.
+
+    Args:
+        training: The network; its step, target and totals move on.
+        source: The batches; it moves on with each.
+        should_stop: Asked after every batch; True ends the epoch early.
+        after_batch: Called after every batch.
+
+    Returns:
+        Whether the epoch is complete.
+
+    Raises:
+        TrainingError: The loss or a gradient is NaN or infinite; names epoch, batch and layer. The
+            weights are those of the step before.
+    """
+    training.model.train()
+    if source.batch == 0:
+        training.totals = EpochTotals()
+        training.target = _initial_target(training.settings)
+    began, waited = time.perf_counter(), source.wait_s
+    for batch in source:
+        where = f"epoch {source.epoch + 1}, batch {source.batch}"
+        _train_step(training, batch.frames, batch.labels, where=where)
+        now = time.perf_counter()
+        training.totals.seconds += now - began
+        training.totals.wait_s += source.wait_s - waited
+        began, waited = now, source.wait_s
+        after_batch()
+        if should_stop():
+            return False
+    return True
+
+
+def _initial_target(settings: TrainSettings) -> float:
+    return 1.0 if settings.loss_target == "mean_threshold" else float(settings.loss_target)
+
+
+def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: str) -> None:
+    settings, optimizer = training.settings, training.optimizer
+    rate = learning_rate_at(training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    # Kept so that a batch that fails can be run again with the same dropout.
+    random = torch.get_rng_state()
+    logits = training.model(frames)
+    loss = tet_loss(logits, labels, weight=settings.loss_weight, target=training.target)
+    value = loss.item()
+    if not math.isfinite(value):
+        torch.set_rng_state(random)
+        layer = first_nonfinite_layer(training.network, frames)
+        raise TrainingError(
+            f"{where}: the loss is {value}; first non-finite output: {layer}; "
+            "lower training.learning_rate or set training.gradient_clip"
+        )
+    optimizer.zero_grad()
+    training.fabric.backward(loss)
+    gradient = _clip(training, where=where)
+    optimizer.step()
+    if settings.loss_target == "mean_threshold":
+        thresholds = mean_threshold(training.network)
+        training.target = training.target if thresholds is None else thresholds
+    training.step += 1
+    _add(training.totals, logits.detach(), labels, loss=value, gradient=gradient)
+
+
+def _clip(training: Training, *, where: str) -> float:
+    """Clip the gradients and return their norm before that; with loss scaling, 0 where it is not measured."""
+    scaled = training.settings.precision == "fp16"
+    limit = training.settings.gradient_clip
+    if scaled and limit is None:
+        return 0.0
+    norm = training.fabric.clip_gradients(
+        training.model,
+        training.optimizer,
+        max_norm=math.inf if limit is None else limit,
+        error_if_nonfinite=False,
+    )
+    # Loss scaling finds infinite gradients itself and leaves out the step.
+    if not scaled and not bool(torch.isfinite(norm)):
+        raise TrainingError(
+            f"{where}: the gradient of {_first_nonfinite_gradient(training.network)} is not finite; "
+            "lower training.learning_rate or set training.gradient_clip"
+        )
+    return float(norm)
+
+
+def _first_nonfinite_gradient(network: nn.Module) -> str:
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return repr(name)
+    return "all parameters together"
+
+
+def _add(totals: EpochTotals, logits: Tensor, labels: Tensor, *, loss: float, gradient: float) -> None:
+    totals.samples += len(labels)
+    totals.correct += int((logits.float().mean(dim=0).argmax(dim=1) == labels).sum())
+    totals.loss += loss * len(labels)
+    totals.largest_gradient = max(totals.largest_gradient, gradient)
+
+
+@torch.no_grad()
+def evaluate(
+    fabric: Any, network: nn.Module, batches: Iterable[LabelledFrames], classes: int
+) -> Classification:
+    """Classify every sample of this process's batches and return the result over all processes.
+
+    Args:
+        fabric: Gives device and precision.
+        network: The network without wrappers, so that processes may have unequal numbers of batches.
+        batches: The samples, each exactly once over all processes.
+        classes: Number of classes K.
+    """
+    network.eval()
+    meter = ClassificationMeter(classes, fabric.device)
+    for batch in batches:
+        with fabric.autocast():
+            logits = network(batch.frames)
+        meter.update(logits, batch.labels)
+    return meter.compute()

@@ -1,0 +1,76 @@
+"""Settings of training: optimizer, schedule, loss, precision, devices."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from snn.errors import TrainingError
+
+OptimizerName = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda"]
+MeanThreshold = Literal["mean_threshold"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Times every training sample is seen.
+        batch_size: Samples a step, over all processes together.
+        optimizer: `adamw` (decay apart from the gradient) or `adam`.
+        learning_rate: Highest learning rate.
+        weight_decay: Of convolution and linear weights; thresholds, biases and norms never decay.
+        schedule: `cosine` falls from `learning_rate` to `final_learning_rate` over all steps.
+        warmup_epochs: Epochs over which the learning rate first rises from 0, may be a fraction.
+        final_learning_rate: Learning rate the cosine ends at.
+        loss_weight: Lambda of the TET loss, from 0 (cross entropy alone) to 1.
+        loss_target: Value the logits are drawn to, or `mean_threshold`: 1 at the start of an epoch,
+            then the mean of the learned thresholds (LT-SNN).
+        gradient_clip: Largest norm of all gradients together; None leaves them.
+        precision: `fp32`, or half precision where it is safe: `bf16`, `fp16` (with loss scaling).
+            `auto` takes bf16 on a GPU that has it, else fp32.
+        device: `auto` takes a CUDA GPU where there is one.
+        devices: Processes, one for each GPU or, on CPU, as many as asked for.
+        deterministic: Use only algorithms that give the same bits every time.
+        threads: Threads of one operation on the CPU; 0 leaves the choice to torch.
+        checkpoint_every_s: Seconds between checkpoints inside an epoch; one is also written after each.
+    """
+
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 0.0
+    final_learning_rate: float = 0.0
+    loss_weight: float = 0.05
+    loss_target: float | MeanThreshold = 1.0
+    gradient_clip: float | None = None
+    precision: Precision = "auto"
+    device: Device = "auto"
+    devices: int = 1
+    deterministic: bool = True
+    threads: int = 0
+    checkpoint_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "devices"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_epochs", "final_learning_rate", "threads", "checkpoint_every_s"):
+            if not getattr(self, name) >= 0:
+                raise TrainingError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise TrainingError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.loss_weight <= 1:
+            raise TrainingError(f"loss_weight must be from 0 to 1, got {self.loss_weight}")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise TrainingError(f"gradient_clip must be above 0, got {self.gradient_clip}; none turns it off")
+        if self.batch_size % self.devices:
+            raise TrainingError(
+                f"batch_size {self.batch_size} cannot be shared by {self.devices} devices; "
+                f"use a multiple of {self.devices}"
+            )
