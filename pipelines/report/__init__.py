@@ -1,1 +1,1 @@
-
+"""The one-page report of a run."""

@@ -1,0 +1,188 @@
+"""Train a classifier: data, training, validation, one test, report. Resumes bit for bit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from events.batches import Feed, FeedSettings
+from events.store.reader import FrameStore, open_store
+from pipelines.display import Display, PlainLines
+from pipelines.errors import RunError
+from pipelines.evaluate import evaluate_network, load_best, look_at_samples, new_network
+from pipelines.experiment import Experiment
+from pipelines.interruption import interruptible
+from pipelines.observe import RunObserver
+from pipelines.prepare import prepare_store
+from pipelines.report.build import build_report
+from pipelines.run_folder import RunFolder, describe_run
+from pipelines.samples import SampleSplit, split_samples
+from snn.training.checkpoint import load_checkpoint
+from snn.training.devices import make_fabric, set_reproducible
+from snn.training.fit import LAST, FitResult, fit
+
+
+@dataclass(frozen=True)
+class ClassifyOutcome:
+    """How a run ended.
+
+    Attributes:
+        folder: The run's folder.
+        store: The store it trained on.
+        completed: False where it was interrupted; it can be resumed.
+        results: Content of results.json; None where it was interrupted.
+    """
+
+    folder: RunFolder
+    store: Path
+    completed: bool
+    results: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _TrainJob:
+    """What a training process needs to know."""
+
+    experiment: Experiment
+    store: FrameStore
+    samples: SampleSplit
+    run: Path
+    resume: bool
+
+
+def run_classify(
+    experiment: Experiment, run_dir: Path, *, resume: bool = False, display: Display | None = None
+) -> ClassifyOutcome:
+    """Prepare the data, train, keep the best epoch by validation, test it once, write the report.
+
+    Args:
+        experiment: What to do; with `resume`, the run's own settings.
+        run_dir: Folder of the run.
+        resume: Go on where the run in `run_dir` stopped.
+        display: Who is told how it goes; None prints plain lines.
+
+    Raises:
+        PipelineError, EventsError, SnnError: Something given cannot be used, or training broke down.
+    """
+    display = display or PlainLines()
+    folder = RunFolder(run_dir)
+    if resume:
+        store = _store_of_run(folder)
+    else:
+        store = prepare_store(experiment.data, display)
+    samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
+    if not resume:
+        folder.create(experiment, describe_run(store.path, store.config_hash, store.class_names))
+    display.say(
+        f"run       {folder.path}  {len(samples.train)} training, {len(samples.validation)} validation, "
+        f"{len(samples.test)} test samples"
+    )
+    job = _TrainJob(experiment, store, samples, folder.path, resume)
+    fitted = _train(job, display)
+    if not fitted.completed:
+        return ClassifyOutcome(folder, store.path, False, None)
+    results = _test_once(job, folder, fitted)
+    build_report(folder)
+    return ClassifyOutcome(folder, store.path, True, results)
+
+
+def _store_of_run(folder: RunFolder) -> FrameStore:
+    """Return the store a run was trained on.
+
+    Raises:
+        RunError: It has been made anew with other content.
+    """
+    about = folder.read_about()
+    store = open_store(about["store"])
+    if store.config_hash != about["store_config_hash"]:
+        raise RunError(
+            f"{store.path}: its content changed since the run began; restore it, or start a new run"
+        )
+    return store
+
+
+def _train(job: _TrainJob, display: Display) -> FitResult:
+    settings = job.experiment.training
+    fabric = make_fabric(settings)
+    with interruptible() as interruption:
+        if settings.devices == 1:
+            return _train_process(fabric, job, display, interruption)
+        # Every process notes Ctrl-C for itself; here it must not break off waiting for them.
+        return fabric.launch(_train_process, job, None, None)
+
+
+def _train_process(fabric: Any, job: _TrainJob, display: Display | None, interruption: Any) -> FitResult:
+    """Train in this process, one of `fabric.world_size`."""
+    if interruption is None:
+        with interruptible() as own:
+            return _train_process(fabric, job, PlainLines(), own)
+    experiment, settings = job.experiment, job.experiment.training
+    set_reproducible(settings)
+    torch.manual_seed(experiment.seed)
+    network = new_network(experiment, job.store)
+    # The same weights everywhere, but not the same dropout.
+    torch.manual_seed(experiment.seed + fabric.global_rank)
+    observer = RunObserver(RunFolder(job.run), settings, display or PlainLines())
+    if job.resume and fabric.global_rank == 0:
+        observer.go_back_to(load_checkpoint(RunFolder(job.run).checkpoints / LAST)["feed"]["epoch"])
+    with _train_feed(fabric, job) as feed, _validation_feed(fabric, job) as validation, observer:
+        return fit(
+            fabric,
+            network,
+            feed,
+            lambda: validation,
+            settings=settings,
+            classes=len(job.store.class_names),
+            folder=RunFolder(job.run).checkpoints,
+            observer=observer,
+            resume=job.resume,
+            should_stop=interruption,
+        )
+
+
+def _train_feed(fabric: Any, job: _TrainJob) -> Feed:
+    experiment = job.experiment
+    settings = FeedSettings(
+        batch_size=experiment.training.batch_size // fabric.world_size,
+        shuffle=True,
+        seed=experiment.seed,
+        # A last batch of one or two samples would spoil the statistics of batch norm.
+        drop_last=len(job.samples.train) >= experiment.training.batch_size,
+        augment=experiment.augment,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        cache=experiment.data.cache,
+    )
+    return Feed(job.store, job.samples.train, settings, device=fabric.device)
+
+
+def _validation_feed(fabric: Any, job: _TrainJob) -> Feed:
+    settings = FeedSettings(
+        batch_size=max(job.experiment.training.batch_size // fabric.world_size, 1),
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        cache=job.experiment.data.cache,
+    )
+    return Feed(job.store, job.samples.validation, settings, device=fabric.device)
+
+
+def _test_once(job: _TrainJob, folder: RunFolder, fitted: FitResult) -> dict[str, Any]:
+    """Test the best network, unless that has been done."""
+    if folder.results.exists():
+        return folder.read_results()
+    network, saved = load_best(folder, job.experiment, job.store)
+    parameters = sum(p.numel() for p in network.parameters())
+    test = evaluate_network(job.experiment, network, job.store, job.samples.test)
+    results = {
+        "test": test,
+        "best_epoch": saved["epoch"],
+        "validation_accuracy": saved["validation_accuracy"],
+        "parameters": parameters,
+        "train_samples": len(job.samples.train),
+        "validation_samples": len(job.samples.validation),
+        "train_s": sum(record["train_s"] for record in folder.read_metrics()),
+    }
+    folder.write_seen(look_at_samples(network, job.store, job.samples.test))
+    folder.write_results(results)
+    return results

@@ -1,0 +1,300 @@
+"""The program `pipelines`: run, evaluate, report, experiments, doctor.
+
+Only typer and the standard library are imported here, everything else inside the commands, so that
+help comes at once.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from events.errors import ConfigError, EventsError
+from pipelines.errors import ExperimentError, PipelineError
+from snn.errors import SnnError
+
+if TYPE_CHECKING:
+    from pipelines.classify import ClassifyOutcome
+    from pipelines.display import Display
+    from pipelines.experiment import Experiment
+
+PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="pipelines",
+    help="Train, evaluate and report spiking networks on event-camera recordings.\n\n"
+    "Try it: pipelines run classify   (makes its own data; a few minutes on two cores)",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run_app = typer.Typer(help="Run an experiment from recordings to a report.", no_args_is_help=True)
+app.add_typer(run_app, name="run")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, as in runs/digits-20260101-120000.")
+]
+
+
+@run_app.command("classify")
+def run_classify_command(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            help="TOML file, or a name shown by `pipelines experiments`.  [default: digits]",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Store made by `events convert`, or a folder of recordings.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="What the folder of recordings is: a name shown by `events datasets`.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.  [default: runs/NAME-TIME]", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes: one for each GPU, or on the CPU as many as given.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a classifier and report how good it is.
+
+    Makes or converts the data if that has not been done, trains, chooses the best epoch on validation
+    samples, tests it once, and writes a run folder with report.html, checkpoints, metrics and settings.
+    Ctrl-C saves and ends; --resume goes on.
+
+    Examples:
+
+      pipelines run classify                                   handwritten digits, made here
+
+      pipelines run classify --set training.epochs=5           a shorter run
+
+      pipelines run classify nmnist --data path/to/N-MNIST     N-MNIST recordings
+
+      pipelines run classify my.toml --data my.zarr --seed 1   own settings, own store
+
+      pipelines run classify --resume runs/digits-20260101-120000
+    """
+    with _reported():
+        from pipelines.run_folder import RunFolder, new_run_folder
+
+        changes = _changes(assignments, data=data, dataset=dataset, seed=seed, devices=devices)
+        if resume is not None:
+            _refuse_with_resume(experiment, changes, out)
+            folder = RunFolder(resume)
+            settings = folder.experiment()
+        else:
+            settings = _load(experiment, changes)
+            folder = new_run_folder(settings, out)
+        with _display() as display:
+            from pipelines.classify import run_classify
+
+            outcome = run_classify(settings, folder.path, resume=resume is not None, display=display)
+        if not outcome.completed:
+            _say_how_to_resume(folder.path)
+            raise typer.Exit(INTERRUPTED)
+        if as_json:
+            print(
+                json.dumps({"run": str(folder.path), "store": str(outcome.store)} | (outcome.results or {}))
+            )
+        else:
+            _say_what_came_out(settings, outcome)
+
+
+def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
+    """Return `--set` values and the options that are short for one."""
+    names = {"data": "data.source", "dataset": "data.dataset", "seed": "seed", "devices": "training.devices"}
+    changes = list(assignments or [])
+    for option, value in options.items():
+        if value is not None:
+            changes.append(
+                f"{names[option]}={json.dumps(str(value)) if option in ('data', 'dataset') else value}"
+            )
+    return changes
+
+
+def _load(experiment: str | None, changes: list[str]) -> "Experiment":
+    from pipelines.experiment import DEFAULT_EXPERIMENT, load_experiment
+
+    return load_experiment(experiment or DEFAULT_EXPERIMENT, changes)
+
+
+def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | None) -> None:
+    if experiment is not None or changes or out is not None:
+        raise ExperimentError(
+            "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
+            "--dataset, --seed, --devices and --out, or start a new run"
+        )
+
+
+def _say_how_to_resume(run: Path) -> None:
+    print(f"\nsaved; go on with:\n  pipelines run classify --resume {run}", file=sys.stderr)
+
+
+def _say_what_came_out(settings: "Experiment", outcome: "ClassifyOutcome") -> None:
+    """Print where everything is and what to do next."""
+    results, folder = outcome.results or {}, outcome.folder
+    test = results["test"]
+    print(f"""
+test accuracy {100 * test["accuracy"]:.1f} % of {test["samples"]} samples, epoch {results["best_epoch"]}
+
+report        {folder.report}
+checkpoint    {folder.checkpoints / "best.pt"}
+store         {outcome.store}
+
+next, with your own recordings, one folder for each class:
+  events convert folder MY_RECORDINGS my.zarr --split random:0:0.9
+  pipelines run classify {folder.settings_toml} --data my.zarr""")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: RunArgument,
+    data: Annotated[
+        Path | None, typer.Option(help="Another store with the same classes.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to classify: train, validation or test.")] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Classify a split of a store with the best network of a run.
+
+    Example:
+
+      pipelines evaluate runs/digits-20260101-120000 --split validation
+    """
+    with _reported():
+        from pipelines.evaluate import evaluate_run
+
+        result = evaluate_run(run, data=data, split=split)
+        if as_json:
+            print(json.dumps(result))
+            return
+        print(f"{100 * result['accuracy']:.2f} % of {result['samples']} {split} samples of {result['store']}")
+        for name, accuracy in result["accuracy_by_class"].items():
+            print(f"  {100 * accuracy:6.2f} %  {name}")
+
+
+@app.command("report")
+def report_command(run: RunArgument) -> None:
+    """Write the report of a finished run anew.
+
+    Example:
+
+      pipelines report runs/digits-20260101-120000
+    """
+    with _reported():
+        from pipelines.report.build import build_report
+        from pipelines.run_folder import RunFolder
+
+        print(build_report(RunFolder(run)))
+
+
+@app.command("experiments")
+def experiments_command(as_json: JsonOption = False) -> None:
+    """List the experiments that come with spikeline.
+
+    Each is a TOML file to run by name, or to copy and change.
+
+    Example:
+
+      pipelines run classify nmnist --data path/to/N-MNIST
+    """
+    with _reported():
+        import tomllib
+
+        folder = Path(__file__).parent / "experiments"
+        found = [
+            {
+                "name": path.stem,
+                "description": tomllib.loads(path.read_text(encoding="utf-8"))["description"],
+                "file": str(path),
+            }
+            for path in sorted(folder.glob("*.toml"))
+        ]
+        if as_json:
+            print(json.dumps(found))
+            return
+        width = max(len(entry["name"]) for entry in found)
+        for entry in found:
+            print(f"{entry['name']:{width}}  {entry['description']}")
+        print(f"\nfiles: {folder}")
+
+
+@app.command("doctor")
+def doctor_command(as_json: JsonOption = False) -> None:
+    """Check that this installation can do its work, and say what to do where it cannot.
+
+    Looks at Python, package versions, torch and CUDA, whether another distribution has taken one of the
+    names events, snn, pipelines, disk space, cores, and Numba. Exit code 1 where there is a problem.
+
+    Example:
+
+      pipelines doctor --json
+    """
+    with _reported():
+        from pipelines.doctor import examine
+
+        findings = examine()
+        if as_json:
+            print(json.dumps([finding.as_dict() for finding in findings]))
+        else:
+            for finding in findings:
+                print(finding.line())
+        if any(finding.state == "problem" for finding in findings):
+            raise typer.Exit(PROBLEM)
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Turn our own errors into one line on stderr and an exit code."""
+    try:
+        yield
+    except (EventsError, PipelineError, SnnError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(USAGE if isinstance(error, ExperimentError | ConfigError) else PROBLEM) from None
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _display() -> Iterator["Display"]:
+    """Show bars on a terminal, else plain lines."""
+    from pipelines.display import Bars, PlainLines
+
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with Bars() as bars:
+            yield bars
+    else:
+        yield PlainLines()
+
+
+def main() -> None:
+    """Run the program."""
+    app()

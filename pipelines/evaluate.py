@@ -1,0 +1,139 @@
+"""Classify a split of a store with the best network of a run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from events.batches import Feed, FeedSettings
+from events.datasets.listing import SPLIT_NAMES
+from events.store.reader import FrameStore, open_store
+from pipelines.errors import RunError
+from pipelines.experiment import Experiment
+from pipelines.run_folder import RunFolder
+from pipelines.samples import split_samples
+from snn.errors import ModelError
+from snn.metrics.activity import record_rates, record_spikes, thresholds
+from snn.models.registry import build_model
+from snn.training.checkpoint import load_checkpoint
+from snn.training.devices import make_fabric
+from snn.training.fit import BEST
+from snn.training.loop import evaluate
+
+# Neurons of a layer in the spike raster, evenly spaced over the layer.
+RASTER_NEURONS = 48
+
+
+def new_network(experiment: Experiment, store: FrameStore) -> nn.Module:
+    """Return the experiment's untrained network for the frames and classes of a store."""
+    _, _, P, H, W = store.shape
+    classes = len(store.class_names)
+    return build_model(experiment.model, in_channels=P, input_hw=(H, W), classes=classes)
+
+
+def load_best(
+    folder: RunFolder, experiment: Experiment, store: FrameStore
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network of a run's best epoch and what its checkpoint says.
+
+    Raises:
+        ModelError: The checkpoint is of another network, or of frames or classes of another size.
+    """
+    path = folder.checkpoints / BEST
+    saved = load_checkpoint(path)
+    network = new_network(experiment, store)
+    try:
+        network.load_state_dict(saved["model"])
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path}: does not fit frames {store.shape[1:]} and {len(store.class_names)} classes of "
+            f"{store.path} ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    return network, saved
+
+
+def evaluate_network(
+    experiment: Experiment, network: nn.Module, store: FrameStore, indices: np.ndarray
+) -> dict[str, Any]:
+    """Classify samples of a store, on one device, and return the result as plain JSON types."""
+    fabric = make_fabric(replace(experiment.training, devices=1))
+    network = fabric.to_device(network)
+    settings = FeedSettings(batch_size=experiment.training.batch_size)
+    with Feed(store, indices, settings, device=fabric.device) as feed, record_rates(network) as activity:
+        result = evaluate(fabric, network, feed, len(store.class_names))
+    per_class = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
+    return {
+        "samples": result.samples,
+        "accuracy": result.accuracy,
+        "loss": result.loss,
+        "accuracy_by_class": dict(zip(store.class_names, per_class.tolist(), strict=True)),
+        "confusion": result.confusion.tolist(),
+        "firing_rates": activity.rates(),
+        "thresholds": thresholds(network),
+    }
+
+
+@torch.no_grad()
+def look_at_samples(network: nn.Module, store: FrameStore, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the report shows of single samples: one of each class, and the spikes of the first.
+
+    Args:
+        network: Trained network.
+        store: Where the samples are.
+        indices: Samples to choose from.
+
+    Returns:
+        `frames` [K, T, P, H, W] counts, `labels` [K], `predictions` [K], and `spikes/<layer>` [T, n]
+        bool for up to 48 neurons of each layer.
+    """
+    labels = store.label[indices]
+    chosen = np.array([indices[labels == k][0] for k in np.unique(labels)], np.int64)
+    frames = np.empty((len(chosen), *store.shape[1:]), store.dtype)
+    store.read_into(chosen, frames)
+    device = next(network.parameters()).device
+    network.eval()
+    batch = torch.from_numpy(frames).to(device).float().transpose(0, 1)
+    with record_spikes(network) as spikes:
+        predictions = network(batch).mean(dim=0).argmax(dim=1).cpu().numpy()
+    seen = {"frames": frames, "labels": store.label[chosen], "predictions": predictions}
+    for name, layer in spikes.items():
+        neurons = layer[:, 0].flatten(1)
+        picked = np.unique(np.linspace(0, neurons.shape[1] - 1, RASTER_NEURONS).astype(int))
+        seen[f"spikes/{name}"] = neurons[:, picked].numpy() != 0
+    return seen
+
+
+def evaluate_run(run: Path, *, data: Path | None, split: str) -> dict[str, Any]:
+    """Evaluate the best network of a run, by default on the store it was trained on.
+
+    Args:
+        run: Run folder.
+        data: Another store with the same classes and frame size; None takes the run's own.
+        split: `train`, `validation` or `test`; with the run's own store, as the run divided it.
+
+    Raises:
+        RunError: The run, the split or the store cannot be used.
+    """
+    if split not in SPLIT_NAMES:
+        raise RunError(f"no split {split!r}; expected one of {', '.join(SPLIT_NAMES)}")
+    folder = RunFolder(run)
+    experiment = folder.experiment()
+    store = open_store(data or folder.read_about()["store"])
+    classes = tuple(folder.read_about()["class_names"])
+    if store.class_names != classes:
+        raise RunError(
+            f"{store.path}: classes {', '.join(store.class_names)}; the network knows {', '.join(classes)}"
+        )
+    if data is None:
+        share = experiment.data.validation_share
+        indices = getattr(split_samples(store, validation_share=share, seed=experiment.seed), split)
+    else:
+        indices = store.indices(split)
+    if len(indices) == 0:
+        raise RunError(f"{store.path}: no samples in split {split!r}")
+    network, saved = load_best(folder, experiment, store)
+    result = evaluate_network(experiment, network, store, indices)
+    return {"run": str(run), "store": str(store.path), "split": split, "epoch": saved["epoch"]} | result

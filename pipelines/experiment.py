@@ -1,0 +1,149 @@
+"""An experiment: what to train on which data. Dataclasses, filled from a TOML file and `--set` values."""
+
+import copy
+import difflib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from events.augment import AugmentSettings
+from events.batches import Cache
+from events.binning.settings import BinSettings
+from events.synth.digits import DigitSettings
+from pipelines.errors import ExperimentError
+from pipelines.settings_tree import assign, build_settings, parse_assignment
+from snn.models.registry import ModelSettings
+from snn.training.settings import TrainSettings
+
+DEFAULT_EXPERIMENT = "digits"
+# The data set that is made here instead of found somewhere.
+MADE_HERE = "digits"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which recordings, and how they become frames.
+
+    Attributes:
+        dataset: `digits` makes its own recordings; else a name of `events datasets`.
+        source: Folder of recordings, or a store made by `events convert`; None with `digits`.
+        folder: Where recordings and stores made on the way are kept.
+        split: Named split of the data set; None takes its default.
+        binning: How events become frames.
+        digits: What recordings are made, for `digits`.
+        validation_share: Share of the training samples of every class kept for validation, where the
+            store has no validation split of its own.
+        cache: Whether decoded frames stay in memory: `none`, `decoded`, or `auto` up to 1 GiB.
+        workers: Processes that make and convert recordings; 0 takes one for each core.
+    """
+
+    dataset: str = MADE_HERE
+    source: str | None = None
+    folder: str = "data"
+    split: str | None = None
+    binning: BinSettings = field(default_factory=BinSettings)
+    digits: DigitSettings = field(default_factory=DigitSettings)
+    validation_share: float = 0.1
+    cache: Cache = "auto"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_share < 1:
+            raise ExperimentError(
+                f"data.validation_share must be between 0 and 1, got {self.validation_share}; "
+                "the best epoch is chosen on these samples, never on test samples"
+            )
+        if self.workers < 0:
+            raise ExperimentError(f"data.workers must be at least 0, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run.
+
+    Attributes:
+        name: Short name, the beginning of its run folders' names.
+        description: What it is, in one line.
+        seed: Decides weights, order, augmentation, dropout and the validation split.
+        data: Which recordings, and how they become frames.
+        augment: What a training sample goes through.
+        model: Which network.
+        training: How it is trained.
+    """
+
+    name: str = "experiment"
+    description: str = ""
+    seed: int = 0
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ExperimentError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
+
+
+def embedded_experiments() -> dict[str, Path]:
+    """Return the experiments that come with the package: file by name."""
+    folder = Path(str(files("pipelines"))) / "experiments"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_experiment(name: str | Path) -> Path:
+    """Return the file of an experiment, given by path or by the name of an embedded one.
+
+    Raises:
+        ExperimentError: There is neither; names the nearest embedded one.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    embedded = embedded_experiments()
+    if str(name) in embedded:
+        return embedded[str(name)]
+    near = difflib.get_close_matches(str(name), embedded, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ExperimentError(
+        f"{name}: neither a file nor an embedded experiment; embedded: {', '.join(embedded)}{hint}"
+    )
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ExperimentError: It cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExperimentError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path}: no TOML file ({error})") from error
+
+
+def load_experiment(name: str | Path, assignments: Sequence[str] = ()) -> Experiment:
+    """Load an experiment and change it by `--set` values.
+
+    Args:
+        name: Path of a TOML file, or the name of an embedded experiment.
+        assignments: Values such as `training.epochs=20`, applied in order.
+
+    Raises:
+        ExperimentError: The file, a setting or a value cannot be used.
+    """
+    path = find_experiment(name)
+    table = read_table(path)
+    table.setdefault("name", path.stem)
+    # The file alone first, so that a message blames the file or --set, whichever it was.
+    experiment = build_settings(Experiment, table, where=str(path))
+    if not assignments:
+        return experiment
+    changed = copy.deepcopy(table)
+    for text in assignments:
+        assign(changed, *parse_assignment(text))
+    return build_settings(Experiment, changed, where="--set")

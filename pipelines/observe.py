@@ -1,0 +1,76 @@
+"""What a run writes down and shows while it trains: metrics.jsonl, TensorBoard, a line for each epoch."""
+
+import time
+from types import TracebackType
+from typing import Any
+
+from pipelines.display import Display
+from pipelines.run_folder import RunFolder
+from snn.training.fit import EpochRecord
+from snn.training.loop import BatchSource, Training
+from snn.training.settings import TrainSettings
+
+
+class RunObserver:
+    """Writes each epoch to the run folder and to the display."""
+
+    def __init__(self, folder: RunFolder, settings: TrainSettings, display: Display) -> None:
+        self._folder, self._settings, self._display = folder, settings, display
+        self._writer: Any = None
+        self._began = time.monotonic()
+
+    def go_back_to(self, epoch: int) -> None:
+        """Forget epochs after the given number: they are trained again."""
+        self._folder.keep_metrics(epoch)
+        self._display.say(f"resuming  after epoch {epoch} of {self._settings.epochs}")
+
+    def on_batch(self, training: Training, source: BatchSource) -> None:
+        """Show how far the epoch is."""
+        totals = training.totals
+        self._display.progress(
+            f"epoch {source.epoch + 1:3d}/{self._settings.epochs}",
+            source.batch,
+            len(source),
+            f"loss {totals.loss / totals.samples:.3f}  right {100 * totals.correct / totals.samples:.1f} %",
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write an epoch down and print its line."""
+        self._folder.append_metrics(record.as_dict())
+        self._to_tensorboard(record)
+        self._display.say(
+            f"epoch {record.epoch:3d}/{self._settings.epochs}  "
+            f"train loss {record.train_loss:.3f} accuracy {100 * record.train_accuracy:5.1f} %  "
+            f"validation {100 * record.validation_accuracy:5.1f} %{' best' if record.best else '     '}  "
+            f"{record.train_s:5.1f} s  waited for data {100 * record.data_wait_share:.0f} %"
+        )
+
+    def _to_tensorboard(self, record: EpochRecord) -> None:
+        if self._writer is None:
+            # Over a second to import, so not before there is something to write.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder.tensorboard), purge_step=record.epoch)
+        scalars = {
+            "loss/train": record.train_loss,
+            "loss/validation": record.validation_loss,
+            "accuracy/train": record.train_accuracy,
+            "accuracy/validation": record.validation_accuracy,
+            "training/learning_rate": record.learning_rate,
+            "training/largest_gradient": record.largest_gradient,
+            "training/data_wait_share": record.data_wait_share,
+        }
+        scalars |= {f"threshold/{name}": value for name, value in record.thresholds.items()}
+        scalars |= {f"firing_rate/{name}": value for name, value in record.firing_rates.items()}
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, record.epoch)
+        self._writer.flush()
+
+    def __enter__(self) -> "RunObserver":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,119 @@
+"""The report of a run: one HTML file with its pictures inside, made from the run folder alone."""
+
+import base64
+import html
+import shlex
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from pipelines.report.pictures import draw_pictures
+from pipelines.run_folder import RunFolder
+
+# More classes than this are shown from the worst to the best, cut off.
+MOST_LISTED_CLASSES = 20
+
+
+def build_report(folder: RunFolder) -> Path:
+    """Draw a finished run's pictures and write its report.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        RunError: The folder is no run, or the run has not finished.
+    """
+    results, metrics, about = folder.read_results(), folder.read_metrics(), folder.read_about()
+    folder.pictures.mkdir(exist_ok=True)
+    with np.load(folder.seen) as seen:
+        paths = draw_pictures(folder.pictures, metrics=metrics, results=results, seen=seen)
+    settings = folder.read_settings()
+    page = Template((Path(str(files("pipelines"))) / "report" / "page.html").read_text(encoding="utf-8"))
+    text = page.substitute(
+        {path.stem: _embedded(path) for path in paths},
+        title=html.escape(f"{settings['name']}: {100 * results['test']['accuracy']:.1f} % test accuracy"),
+        name=html.escape(settings["name"]),
+        description=html.escape(settings["description"]),
+        cards=_cards(results, metrics),
+        training_note=html.escape(_training_note(results, metrics)),
+        by_class=_by_class(results["test"]["accuracy_by_class"]),
+        facts=_facts(about, settings),
+        commands=html.escape(_commands(folder.path)),
+        settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),
+        footer=html.escape(f"spikeline {about['versions']['spikeline']}, run started {about['started']}"),
+    )
+    folder.report.write_text(text, encoding="utf-8")
+    return folder.report
+
+
+def _embedded(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
+
+
+def _cards(results: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
+    rates = list(results["test"]["firing_rates"].values())
+    cards = [
+        (
+            f"{100 * results['test']['accuracy']:.1f} %",
+            f"test accuracy, {results['test']['samples']} samples",
+        ),
+        (f"{100 * results['validation_accuracy']:.1f} %", f"best validation, epoch {results['best_epoch']}"),
+        (f"{results['parameters']:,}", "parameters"),
+        (f"{100 * sum(rates) / len(rates):.1f} %" if rates else "none", "mean firing rate of a layer"),
+        (_minutes(results["train_s"]), f"training, {len(metrics)} epochs"),
+    ]
+    return "".join(
+        f'<div class="card"><b>{value}</b><span>{html.escape(label)}</span></div>' for value, label in cards
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _training_note(results: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
+    waited = sum(r["data_wait_share"] * r["train_s"] for r in metrics) / max(results["train_s"], 1e-9)
+    return (
+        f"{results['train_samples']} training and {results['validation_samples']} validation samples; "
+        f"the epoch with the best validation accuracy was tested once. "
+        f"{100 * waited:.1f} % of the time was spent waiting for data."
+    )
+
+
+def _by_class(accuracy: Mapping[str, float]) -> str:
+    rows = sorted(accuracy.items(), key=lambda item: item[1])
+    left_out = len(rows) - MOST_LISTED_CLASSES
+    cells = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{100 * value:.1f} %</td></tr>"
+        for name, value in rows[:MOST_LISTED_CLASSES]
+    )
+    more = f"<p class='soft'>and {left_out} better ones</p>" if left_out > 0 else ""
+    return f"<p class='soft'>Worst first.</p><table>{cells}</table>{more}"
+
+
+def _facts(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+    facts = {
+        "data": f"{about['store']} (content {about['store_config_hash'][:12]})",
+        "model": f"{settings['model']['name']}, width {settings['model']['width']:g}",
+        "seed": settings["seed"],
+        "command": about["command"],
+        "versions": f"Python {about['python']}, {versions}",
+        "machine": f"{about['platform']}, {about['cores']} cores",
+    }
+    return "".join(
+        f"<tr><th>{name}</th><td>{html.escape(str(text))}</td></tr>" for name, text in facts.items()
+    )
+
+
+def _commands(run: Path) -> str:
+    where = shlex.quote(str(run))
+    return (
+        f"pipelines run classify {where}/settings.toml     # the same run again\n"
+        f"pipelines evaluate {where} --data STORE          # the network on other data\n"
+        f"tensorboard --logdir {where}/tensorboard         # every number, live"
+    )
