@@ -151,7 +151,7 @@ CATALOGUE: dict[str, KnownSet] = {
         licence_source="as stated on the authors' page; others report CC BY-SA 4.0, so check before use",
         citation=_ORCHARD_2015,
         convert_as="folder",
-        note="No official split; 80/10/10 and 90/10 at random are in use. Give the sensor's size, 240x180.",
+        note="No official split; 80/10/10 and 90/10 at random are in use. Recordings differ in size.",
         files=(
             RemoteFile(
                 "N-Caltech101-archive.zip",
@@ -176,7 +176,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "Perceived Network for Event-based Lip-Reading. CVPR 2022. doi:10.1109/CVPR52688.2022.01946"
         ),
         convert_as="folder",
-        note="On Google Drive; md5 of DVS-Lip.zip: 2dcb959255122d4cdeb6094ca282494b. Give the size, 128x128.",
+        note="On Google Drive; md5 of DVS-Lip.zip: 2dcb959255122d4cdeb6094ca282494b.",
     ),
     "mnist-dvs": KnownSet(
         title="MNIST-DVS",

@@ -180,7 +180,7 @@ def _place(
         elif misplaced and options.trust is None:
             raise DatasetError(
                 f"{tree.root / file.path}: its name says class {by_name!r}, its folder says {by_folder!r}; "
-                "move or rename it, or choose trust 'folder' or 'name'"
+                "move or rename it, or choose --trust folder or --trust name"
             )
         else:
             placed.append(_Placed(file, class_name, number, misplaced))
@@ -245,7 +245,7 @@ def _nothing_found(tree: Tree) -> str:
 def _missing_classes(tree: Tree, missing: Sequence[str]) -> str:
     """Say which classes have no recordings, and what to do."""
     waiting = [a for a in tree.archives() if _class_of_folder(a.stem) in missing]
-    hint = f"; {unextracted(waiting)}" if waiting else "; add them, or allow missing classes"
+    hint = f"; {unextracted(waiting)}" if waiting else "; add them, or choose --allow-missing"
     return f"{tree.root}: no recordings of class {', '.join(missing)}{hint}"
 
 

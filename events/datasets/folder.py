@@ -80,7 +80,7 @@ def list_folder(root: Path, options: ListOptions) -> Listing:
     if missing and not options.allow_missing:
         raise DatasetError(
             f"{root}: no recordings in class folder {', '.join(missing)}; add them, remove the folder, "
-            "or allow missing classes"
+            "or choose --allow-missing"
         )
     rule = _rule(tree, labelled, options)
     labels = {name: label for label, name in enumerate(names)}
@@ -191,8 +191,8 @@ def _rule(tree: Tree, labelled: Sequence[_Labelled], options: ListOptions) -> st
     missing = [split for split in (TRAIN, TEST) if split not in there]
     if missing and not options.allow_missing:
         raise DatasetError(
-            f"{tree.root}: no {' and no '.join(missing)} folder with recordings; add it, choose split "
-            f"{WITHOUT_OFFICIAL}, or allow missing ones"
+            f"{tree.root}: no {' and no '.join(missing)} folder with recordings; add it, "
+            f"or choose --split {WITHOUT_OFFICIAL} or --allow-missing"
         )
     return OFFICIAL
 

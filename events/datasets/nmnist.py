@@ -217,13 +217,13 @@ def _check_splits(tree: Tree, found: Sequence[Unsplit], options: ListOptions) ->
         path = next(recording.path for recording in found if recording.official is None)
         raise DatasetError(
             f"{tree.root}: {path} lies in no Train or Test folder; name the folder that holds both, "
-            "or choose split random:0:0.9"
+            "or choose --split random:0:0.9"
         )
     missing = [split for split in (TRAIN, TEST) if split not in there]
     if missing and not options.allow_missing:
         raise DatasetError(
-            f"{tree.root}: no recordings for {' and '.join(missing)}; add the folder or list, choose split "
-            "random:0:0.9, or allow missing ones"
+            f"{tree.root}: no recordings for {' and '.join(missing)}; add the folder or list, "
+            "or choose --split random:0:0.9 or --allow-missing"
         )
 
 
@@ -233,7 +233,7 @@ def _check_classes(tree: Tree, found: Sequence[Unsplit], options: ListOptions) -
     missing = [name for label, name in enumerate(CLASS_NAMES) if label not in there]
     if missing and not options.allow_missing:
         raise DatasetError(
-            f"{tree.root}: no recordings of digit {', '.join(missing)}; add them, or allow missing classes"
+            f"{tree.root}: no recordings of digit {', '.join(missing)}; add them, or choose --allow-missing"
         )
     return missing
 
