@@ -37,6 +37,8 @@ class ReadOptions:
             reports it; `salvage` also looks for the next plausible record after garbage.
         sensor_hw: Height and width in pixels; None takes them from the file or its events.
         format: Name of the format (a key of `events.readers.READERS`); None identifies it by content.
+        columns: Order of columns that a file does not name, such as `t,x,y,p`; `t:s`, `t:ms` or `t:us`
+            says the unit of time. For `.npy`, `.npz` and CSV.
     """
 
     orientation: Orientation = "jaer"
@@ -45,6 +47,7 @@ class ReadOptions:
     damage: Damage = "skip"
     sensor_hw: tuple[int, int] | None = None
     format: str | None = None
+    columns: str | None = None
 
 
 @dataclass
@@ -96,6 +99,23 @@ class FileReport:
         return asdict(self)
 
 
+class EventBuffer:
+    """Memory for the events of one recording after another.
+
+    The first touch of new memory takes longer than decoding into it, so who reads many recordings keeps
+    one buffer for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._events = np.empty(0, EVENT_DTYPE)
+
+    def room(self, events: int) -> np.ndarray:
+        """Return memory for that many events, shape [events], EVENT_DTYPE; voids what was there."""
+        if len(self._events) < events:
+            self._events = np.empty(max(events, 2 * len(self._events)), EVENT_DTYPE)
+        return self._events[:events]
+
+
 class Recording(ABC):
     """One recording, read in chunks of bounded memory.
 
@@ -132,6 +152,16 @@ class Recording(ABC):
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
         parts = [chunk.copy() for chunk in self.chunks()]
         return np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE, in memory that the next call with `buffer` overwrites.
+
+        Raises as `chunks` does.
+        """
+        events = self.read()
+        room = buffer.room(len(events))
+        room[:] = events
+        return room
 
 
 class EventDigest:
