@@ -3,8 +3,8 @@
     python tests/golden_check.py DIR [DIR ...] [--known-only]
 
 Runs every golden vector below the folders: files named .npz, of the kinds in `golden/kinds.py`. Prints one
-line for each file that fails and ends with `N passed, M failed`. A kind without a check counts as failed; with
-`--known-only` it is left out. Exit code 0 when all passed, 1 when any failed, 2 for a folder without vectors.
+line for each file that fails and ends with `N passed, M failed`. A kind without a check counts as failed;
+with `--known-only` it is left out. Exit code: 0 all passed, 1 any failed, 2 a folder without vectors.
 """
 
 import argparse

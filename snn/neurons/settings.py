@@ -5,6 +5,7 @@ SpQuant-SNN's fixed LIF. `docs/neurons.md` says what every option is and why the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -28,7 +29,7 @@ def _check_choice(name: str, found: Any, choices: tuple[str, ...]) -> None:
     raise NeuronError(f"{name}: found {found!r}, expected one of {', '.join(choices)}{hint}")
 
 
-def _check_number(name: str, found: Any, expected: str, accepts: Any) -> None:
+def _check_number(name: str, found: Any, expected: str, accepts: Callable[[float], bool]) -> None:
     is_number = isinstance(found, int | float) and not isinstance(found, bool)
     if not (is_number and math.isfinite(found) and accepts(found)):
         raise NeuronError(f"{name}: found {found!r}, expected a number {expected}")
