@@ -25,7 +25,7 @@ from events.augment import UNCHANGED, AugmentSettings, augment_batch
 from events.errors import ConfigError, EventsError, StoreError
 
 Cache = Literal["none", "decoded", "auto"]
-Order = Literal["auto", "full", "shard"]
+Order = Literal["full", "shard"]
 
 # `cache="auto"` keeps decoded samples in memory up to this size.
 AUTO_CACHE_BYTES = 1 << 30
@@ -85,7 +85,7 @@ class FeedSettings:
             exactly once and processes may have one more or less.
         cache: `decoded` keeps decoded samples in memory; `auto` does where they need at most 1 GiB.
         order: `full`: any sample may follow any. `shard`: blocks of neighbours, several blocks mixed,
-            for stores on slow disks. `auto`: `full` but for stores with an address instead of a path.
+            for stores on slow or remote disks.
         counts: Deliver counts in the store's own type instead of float32.
         buffers: Batches decoded ahead, at least 1, the one in work counted.
     """
@@ -98,7 +98,7 @@ class FeedSettings:
     rank: int = 0
     world_size: int = 1
     cache: Cache = "none"
-    order: Order = "auto"
+    order: Order = "full"
     counts: bool = False
     buffers: int = 3
 
@@ -249,8 +249,7 @@ class Feed:
         s = self.settings
         if not s.shuffle:
             return self._rank_positions(np.arange(len(self.indices)))
-        in_shards = s.order == "shard" or (s.order == "auto" and "://" in str(self.store.path))
-        block, window = (SHARD_ORDER_BLOCK, SHARD_ORDER_WINDOW) if in_shards else (1, 1)
+        block, window = (SHARD_ORDER_BLOCK, SHARD_ORDER_WINDOW) if s.order == "shard" else (1, 1)
         order = epoch_order(len(self.indices), seed=s.seed, epoch=epoch, block=block, window=window)
         return self._rank_positions(order)
 

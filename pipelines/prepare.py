@@ -73,7 +73,12 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
         display.say(f"store     {path}  {_shape(finished)}  (made before)")
         return finished
     display.say(f"making    {recordings}  handwritten digits moved before a simulated event camera")
-    write_digits(recordings, settings.digits, workers=workers)
+    write_digits(
+        recordings,
+        settings.digits,
+        workers=workers,
+        progress=lambda done, total: display.progress("recording", done, total),
+    )
     listing = list_samples(DIGITS_LAYOUT, recordings, split=settings.split)
     return _converted(listing, path, settings, workers, display)
 

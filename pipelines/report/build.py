@@ -88,7 +88,8 @@ def _by_class(accuracy: Mapping[str, float]) -> str:
     rows = sorted(accuracy.items(), key=lambda item: item[1])
     left_out = len(rows) - MOST_LISTED_CLASSES
     cells = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{100 * value:.1f} %</td></tr>"
+        f"<tr><th>{html.escape(name)}</th><td>{100 * value:.1f} %</td>"
+        f'<td class="bar"><i style="width:{100 * value:.1f}%"></i></td></tr>'
         for name, value in rows[:MOST_LISTED_CLASSES]
     )
     more = f"<p class='soft'>and {left_out} better ones</p>" if left_out > 0 else ""

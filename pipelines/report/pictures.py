@@ -96,7 +96,7 @@ def draw_curves(metrics: list[dict[str, Any]], best_epoch: int) -> Figure:
 def draw_confusion(confusion: np.ndarray, classes: list[str]) -> Figure:
     """Draw the confusion matrix [K, K]: true classes down, predictions across, shaded by share."""
     K = len(classes)
-    size = min(3.0 + 0.32 * K, 10)
+    size = min(2.4 + 0.24 * K, 10)
     figure, axes = plt.subplots(figsize=(size, size))
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -111,7 +111,7 @@ def draw_confusion(confusion: np.ndarray, classes: list[str]) -> Figure:
     for row, column in zip(*np.nonzero(confusion), strict=True):
         colour = "white" if share[row, column] > 0.5 else "#30343a"
         axes.text(
-            column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8
+            column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=7
         )
     return figure
 
