@@ -1,0 +1,352 @@
+"""A simulated DVS128: every pixel reports when the logarithm of its light has changed by a threshold.
+
+The pixel (Lichtsteiner, Posch, Delbruck, "A 128x128 120 dB 15 us latency asynchronous temporal contrast
+vision sensor", IEEE J. Solid-State Circuits 43(2), 2008) remembers the log intensity L at its last event.
+It sends ON when L has risen by its ON threshold above what it remembers, OFF when L has fallen by its
+OFF threshold; it is then held in reset for the refractory time, after which it remembers the L of that
+moment. Simulated after Hu, Liu, Delbruck, "v2e: from video frames to realistic DVS events", CVPR
+Workshops 2021: thresholds that differ from pixel to pixel, leak that sends ON events without any change,
+and noise events. The pixel's limited bandwidth and the arbitration of the readout are not simulated.
+
+L is taken as linear in time between steps, so that events have times of their own within a step.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from events.errors import ConfigError
+from events.recording import EVENT_DTYPE
+
+# Height and width of the DVS128 in pixels.
+DVS128_HW = (128, 128)
+# A threshold is never below this share of the nominal one, whatever the mismatch draws.
+LOWEST_THRESHOLD_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class SensorSettings:
+    """What the simulated sensor is like. Log intensities are natural logarithms.
+
+    Attributes:
+        sensor_hw: Height and width in pixels.
+        threshold: Nominal ON and OFF threshold in log intensity; 0.2 is v2e's default.
+        threshold_mismatch: Standard deviation of the thresholds over the pixels, in log intensity;
+            2.1 % is what Lichtsteiner et al. 2008 measured.
+        refractory_us: How long a pixel is held in reset after an event. Set by a bias of the chip;
+            0.5 ms is our choice.
+        leak_rate_hz: Rate at which a pixel that sees no change sends ON events; around 0.1 Hz at room
+            temperature (Nozaki and Delbruck, "Temperature and parasitic photocurrent effects in dynamic
+            vision sensors", IEEE Trans. Electron Devices 64(8), 2017).
+        noise_rate_hz: Rate of noise events of a pixel, ON and OFF alike; v2e's `noisy` cameras have a
+            few Hz, its clean ones nearly none.
+    """
+
+    sensor_hw: tuple[int, int] = DVS128_HW
+    threshold: float = 0.2
+    threshold_mismatch: float = 0.021
+    refractory_us: int = 500
+    leak_rate_hz: float = 0.1
+    noise_rate_hz: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.sensor_hw) < 1:
+            raise ConfigError(f"sensor_hw must be at least 1x1, got {self.sensor_hw}")
+        if not self.threshold > 0:
+            raise ConfigError(f"threshold must be above 0, got {self.threshold}")
+        for name in ("threshold_mismatch", "refractory_us", "leak_rate_hz", "noise_rate_hz"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+class Pixels(NamedTuple):
+    """The thresholds of one chip in log intensity, each float32 [H, W]."""
+
+    on_threshold: np.ndarray
+    off_threshold: np.ndarray
+
+
+class _Step(NamedTuple):
+    """One step of time and the log intensity float32 [H * W] at its start and end."""
+
+    start_us: float
+    step_us: int
+    level: np.ndarray
+    level_next: np.ndarray
+
+
+class _State(NamedTuple):
+    """What the pixels remember, and which of them are held in reset.
+
+    Attributes:
+        memory: Log intensity remembered, float32 [H * W]; NaN while held, which compares as no event.
+        held_pixel: The pixels that are held past the step, int64 [H * W].
+        released_us: Until when, float64 [H * W].
+        held: How many of these are in use, int64 [1].
+    """
+
+    memory: np.ndarray
+    held_pixel: np.ndarray
+    released_us: np.ndarray
+    held: np.ndarray
+
+
+class _Noise(NamedTuple):
+    """Noise events in the order of their times: time in microseconds, pixel, 1 for ON."""
+
+    t_us: np.ndarray
+    pixel: np.ndarray
+    on: np.ndarray
+
+
+def draw_pixels(settings: SensorSettings, rng: np.random.Generator) -> Pixels:
+    """Draw the thresholds of one chip."""
+    spread = settings.threshold_mismatch * rng.standard_normal((2, *settings.sensor_hw))
+    drawn = np.maximum(settings.threshold + spread, LOWEST_THRESHOLD_SHARE * settings.threshold)
+    on_threshold, off_threshold = drawn.astype(np.float32)
+    return Pixels(on_threshold, off_threshold)
+
+
+def record_moving_picture(
+    log_picture: np.ndarray,
+    offsets: np.ndarray,
+    *,
+    step_us: int,
+    settings: SensorSettings,
+    pixels: Pixels,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Record a picture that is moved before the sensor.
+
+    At the start of step s the pixel in row y, column x sees the picture at row y + offsets[s, 0], column
+    x + offsets[s, 1], interpolated bilinearly in log intensity.
+
+    Args:
+        log_picture: Natural log of intensity, float32 [h, w], larger than the sensor by one row and
+            column more than the offsets reach.
+        offsets: Rows and columns, float64 [S + 1, 2], not negative.
+        step_us: Length of a step in microseconds.
+        settings: The sensor.
+        pixels: Its thresholds.
+        rng: Draws what the pixels remember at first, and the noise.
+
+    Returns:
+        Events [N], EVENT_DTYPE, sorted by time, times from 0 to S * step_us - 1.
+
+    Raises:
+        ConfigError: The picture does not cover what the sensor sees.
+    """
+    height, width = settings.sensor_hw
+    reach = np.floor(offsets.max(axis=0)).astype(int) + 1
+    if (
+        offsets.min() < 0
+        or log_picture.shape[0] < height + reach[0]
+        or log_picture.shape[1] < width + reach[1]
+    ):
+        raise ConfigError(
+            f"a picture of {log_picture.shape} does not cover a sensor of {settings.sensor_hw} moved from "
+            f"{offsets.min(axis=0)} to {offsets.max(axis=0)}; it needs at least {settings.sensor_hw + reach}"
+        )
+    span_us = (len(offsets) - 1) * step_us
+    # Where between its two thresholds each pixel is when the recording starts.
+    phase = rng.random((height, width), dtype=np.float32)
+    words = _simulate(
+        np.ascontiguousarray(log_picture, np.float32),
+        np.ascontiguousarray(offsets, np.float64),
+        step_us,
+        Pixels(pixels.on_threshold.ravel(), pixels.off_threshold.ravel()),
+        phase.ravel(),
+        width,
+        float(settings.refractory_us),
+        np.float32(settings.leak_rate_hz * settings.threshold * step_us / 1e6),
+        _draw_noise(settings, span_us, rng),
+    )
+    return words.view(EVENT_DTYPE)
+
+
+def _draw_noise(settings: SensorSettings, span_us: int, rng: np.random.Generator) -> _Noise:
+    """Draw noise events, independent of each other and of everything else."""
+    pixels = settings.sensor_hw[0] * settings.sensor_hw[1]
+    n = rng.poisson(settings.noise_rate_hz * span_us / 1e6 * pixels)
+    return _Noise(
+        np.sort(rng.random(n)) * span_us, rng.integers(0, pixels, n), rng.integers(0, 2, n, dtype=np.uint64)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _simulate(  # type: ignore[no-untyped-def]
+    picture, offsets, step_us, pixels, phase, width, refractory_us, leak_per_step, noise
+):
+    """Run all steps; return the events as 64-bit words, two an event (time; then x, y, p)."""
+    n = len(phase)
+    level = np.empty(n, np.float32)
+    level_next = np.empty(n, np.float32)
+    _render(picture, offsets[0], width, np.float32(0), level)
+    memory = level + phase * (pixels.on_threshold + pixels.off_threshold) - pixels.on_threshold
+    state = _State(memory, np.empty(n, np.int64), np.empty(n, np.float64), np.zeros(1, np.int64))
+    # Eight flags are looked at as one word.
+    changed = np.zeros((n + 7) // 8 * 8, np.uint8)
+    step_events = np.empty(256, np.uint64)
+    words = np.empty(1 << 16, np.uint64)
+    n_words = 0
+    noise_done = 0
+    for s in range(len(offsets) - 1):
+        step = _Step(float(s * step_us), step_us, level, level_next)
+        _render(picture, offsets[s + 1], width, leak_per_step * np.float32(s + 1), level_next)
+        step_events, fired, noise_done = _fire_noise(
+            step, state, refractory_us, noise, noise_done, step_events
+        )
+        _release(step, state)
+        _find_changed(level_next, memory, pixels, changed)
+        step_events, fired = _fire_changed(step, state, refractory_us, pixels, changed, step_events, fired)
+        while n_words + 2 * fired > len(words):
+            words = _doubled(words)
+        _append_sorted(step_events[:fired], s * step_us, step_us, width, words[n_words:])
+        n_words += 2 * fired
+        level, level_next = level_next, level
+    return words[:n_words].copy()
+
+
+@njit(cache=True, nogil=True)
+def _fire_noise(step, state, refractory_us, noise, done, step_events):  # type: ignore[no-untyped-def]
+    """Send this step's noise events; a pixel in reset sends none."""
+    fired = 0
+    while done < len(noise.t_us) and noise.t_us[done] < step.start_us + step.step_us:
+        pixel, in_step_us = noise.pixel[done], noise.t_us[done] - step.start_us
+        if not np.isnan(state.memory[pixel]):
+            step_events = _grown(step_events, fired)
+            step_events[fired] = _pack(in_step_us, step.step_us, pixel, noise.on[done])
+            fired += 1
+            _reset(pixel, in_step_us + refractory_us, step, state)
+        done += 1
+    return step_events, fired, done
+
+
+@njit(cache=True, nogil=True)
+def _fire_changed(  # type: ignore[no-untyped-def]
+    step, state, refractory_us, pixels, changed, step_events, fired
+):
+    """Send the events of the marked pixels, as many as each pixel has time for in this step."""
+    eights = changed.view(np.uint64)
+    for eight in range(len(eights)):
+        if eights[eight] == 0:
+            continue
+        for pixel in range(8 * eight, 8 * eight + 8):
+            while changed[pixel]:
+                rise = step.level_next[pixel] - state.memory[pixel]
+                on = rise >= pixels.on_threshold[pixel]
+                if not (on or -rise >= pixels.off_threshold[pixel]):  # also where it is held: NaN
+                    break
+                change = pixels.on_threshold[pixel] if on else -pixels.off_threshold[pixel]
+                slope = step.level_next[pixel] - step.level[pixel]
+                crossing = state.memory[pixel] + change - step.level[pixel]
+                share = crossing / slope if slope != 0 else 0.0
+                in_step_us = min(max(share, 0.0), 1.0) * step.step_us
+                step_events = _grown(step_events, fired)
+                step_events[fired] = _pack(in_step_us, step.step_us, pixel, np.uint64(on))
+                fired += 1
+                _reset(pixel, in_step_us + refractory_us, step, state)
+    return step_events, fired
+
+
+@njit(cache=True, nogil=True)
+def _render(picture, offset, width, leak, level):  # type: ignore[no-untyped-def]
+    """Interpolate the picture under every pixel and add the leak so far."""
+    row, column = int(np.floor(offset[0])), int(np.floor(offset[1]))
+    down, right = np.float32(offset[0] - row), np.float32(offset[1] - column)
+    one = np.float32(1)
+    w00, w01, w10, w11 = (
+        (one - down) * (one - right),
+        (one - down) * right,
+        down * (one - right),
+        down * right,
+    )
+    for y in range(len(level) // width):
+        upper = picture[row + y, column : column + width + 1]
+        lower = picture[row + y + 1, column : column + width + 1]
+        seen = level[y * width : (y + 1) * width]
+        for x in range(width):
+            seen[x] = w00 * upper[x] + w01 * upper[x + 1] + w10 * lower[x] + w11 * lower[x + 1] + leak
+
+
+@njit(cache=True, nogil=True)
+def _find_changed(level, memory, pixels, changed):  # type: ignore[no-untyped-def]
+    """Mark the pixels that have crossed a threshold by the end of the step."""
+    for i in range(len(level)):
+        rise = level[i] - memory[i]
+        changed[i] = (rise >= pixels.on_threshold[i]) | (-rise >= pixels.off_threshold[i])
+
+
+@njit(cache=True, nogil=True)
+def _reset(pixel, until_in_step_us, step, state):  # type: ignore[no-untyped-def]
+    """Hold a pixel in reset until a time counted from the start of this step."""
+    if until_in_step_us < step.step_us:
+        _remember(pixel, until_in_step_us, step, state)
+        return
+    state.memory[pixel] = np.nan
+    held = state.held[0]
+    state.held_pixel[held] = pixel
+    state.released_us[held] = step.start_us + until_in_step_us
+    state.held[0] = held + 1
+
+
+@njit(cache=True, nogil=True)
+def _release(step, state):  # type: ignore[no-untyped-def]
+    """Let go the pixels whose refractory time ends in this step."""
+    kept = 0
+    for k in range(state.held[0]):
+        pixel, in_step_us = state.held_pixel[k], state.released_us[k] - step.start_us
+        if in_step_us < step.step_us:
+            _remember(pixel, in_step_us, step, state)
+        else:
+            state.held_pixel[kept] = pixel
+            state.released_us[kept] = state.released_us[k]
+            kept += 1
+    state.held[0] = kept
+
+
+@njit(cache=True, nogil=True)
+def _remember(pixel, in_step_us, step, state):  # type: ignore[no-untyped-def]
+    """Let a pixel remember what it sees at a time counted from the start of this step."""
+    share = in_step_us / step.step_us
+    state.memory[pixel] = step.level[pixel] + share * (step.level_next[pixel] - step.level[pixel])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _pack(in_step_us, step_us, pixel, on):  # type: ignore[no-untyped-def]
+    """Pack an event of this step: whole microsecond within the step, pixel, polarity."""
+    microsecond = min(np.uint64(in_step_us), np.uint64(step_us - 1))
+    return microsecond << np.uint64(40) | np.uint64(pixel) << np.uint64(1) | on
+
+
+@njit(cache=True, nogil=True)
+def _append_sorted(step_events, start_us, step_us, width, words):  # type: ignore[no-untyped-def]
+    """Write a step's events in the order of their times, keeping the order of equal ones."""
+    place = np.zeros(step_us + 1, np.int64)
+    for event in step_events:
+        place[(event >> np.uint64(40)) + np.uint64(1)] += 1
+    for microsecond in range(step_us):
+        place[microsecond + 1] += place[microsecond]
+    for event in step_events:
+        microsecond = event >> np.uint64(40)
+        pixel = (event >> np.uint64(1)) & np.uint64((1 << 39) - 1)
+        at = 2 * place[microsecond]
+        place[microsecond] += 1
+        words[at] = np.uint64(start_us) + microsecond
+        y, x = pixel // np.uint64(width), pixel % np.uint64(width)
+        words[at + 1] = x | y << np.uint64(16) | (event & np.uint64(1)) << np.uint64(32)
+
+
+@njit(cache=True, nogil=True)
+def _doubled(array):  # type: ignore[no-untyped-def]
+    larger = np.empty(2 * len(array), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _grown(array, used):  # type: ignore[no-untyped-def]
+    """Return the array, or a longer copy where it is full."""
+    return _doubled(array) if used == len(array) else array
