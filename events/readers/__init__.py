@@ -1,1 +1,1 @@
-
+"""Readers: recording files of each wire format become events."""

@@ -1,0 +1,286 @@
+"""NumPy files: events by field name, in one structured `.npy` or in the arrays of an `.npz`.
+
+Fields go by any of the names in `column_events.FIELD_NAMES`. Time is whole microseconds or floating-point
+seconds, told by its type; polarity is 0/1, -1/1 or bool. Origin top left. SpikingJelly's event files
+(`t`, `x`, `y`, `p` in an `.npz`) are of this kind; they hold its own orientation, see `events.readers.aedat`.
+
+Plain arrays without names are read only where `ReadOptions.columns` says which column is which, since public
+files of the same shape disagree: tonic's DVS128 Gesture is x, y, p, t in milliseconds, PEDRo t, x, y, p in
+microseconds.
+
+Arrays are streamed, so that memory stays bounded. Pickled objects are refused, since loading them runs code
+from the file. `salvage` does the same as `skip`: rows have no place to get out of step.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from events.errors import DamagedRecording, EventsError, UnknownFormat
+from events.readers.column_events import Block, ColumnRecording, match_names, parse_columns
+from events.readers.conventions import only_plain_conventions
+from events.readers.source import Source
+from events.recording import FileReport, ReadOptions
+
+NPY_MARK = b"\x93NUMPY"
+ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
+
+# Rows taken at a time; of the widest rows met, some 3 MB.
+ROWS_AT_A_TIME = 1 << 16
+
+# What zipfile and zlib raise for damaged archives.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One array of a file, and which event fields it holds.
+
+    Attributes:
+        name: Its name in the archive; "" in a `.npy`.
+        shape, dtype: As its header says.
+        header_bytes: Length of its header.
+        picks: For each field of an event in it, the name or number of its column; None for the whole array.
+        unit: Unit of time where it was given.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    header_bytes: int
+    picks: dict[str, Any]
+    unit: str | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, that is, one item along the first axis."""
+        return self.dtype.itemsize * int(np.prod(self.shape[1:]))
+
+
+def holds_arrays(source: Source) -> bool:
+    """Whether the first file in a zip archive is a NumPy array."""
+    length = int.from_bytes(source.head[26:28], "little")
+    return source.head[30 : 30 + length].endswith(b".npy")
+
+
+def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
+    """Open a `.npy` of events."""
+    only_plain_conventions(options, format_name="a NumPy file")
+    with open_file(source.path) as stream:
+        part = pick_fields(read_header(stream, source.path, ""), options, source.path)
+
+    @contextmanager
+    def table(report: FileReport) -> Iterator[Iterator[Block]]:
+        with open_file(source.path) as stream:
+            yield read_blocks(
+                [part], [stream], source.path, report, part.header_bytes, options.damage == "strict"
+            )
+
+    facts = {"arrays": describe([part])}
+    return ColumnRecording(
+        source, options, name="npy", open_table=table, unit=part.unit, sensor_hw=None, facts=facts
+    )
+
+
+def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
+    """Open an `.npz` of events."""
+    only_plain_conventions(options, format_name="a NumPy file")
+    with open_archive(source.path) as archive:
+        parts = choose_parts(archive, options, source.path)
+        sensor_hw = read_sensor(archive, source.path)
+        base = archive.getinfo(f"{parts[0].name}.npy").header_offset
+
+    @contextmanager
+    def table(report: FileReport) -> Iterator[Iterator[Block]]:
+        with open_archive(source.path) as archive, ExitStack() as stack:
+            streams = [stack.enter_context(archive.open(f"{part.name}.npy")) for part in parts]
+            yield read_blocks(parts, streams, source.path, report, base, options.damage == "strict")
+
+    facts = {"arrays": describe(parts)}
+    return ColumnRecording(
+        source, options, name="npz", open_table=table, unit=parts[0].unit, sensor_hw=sensor_hw, facts=facts
+    )
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that was readable a moment ago."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise EventsError(f"{path}: cannot be opened: {error.strerror}; check the path") from None
+    with stream:
+        yield stream
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; what is wrong with it is a damaged recording."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ZIP_ERRORS as error:
+        size = path.stat().st_size
+        raise DamagedRecording(
+            f"{path}: archive damaged, or cut at byte {size}: {error}; make or fetch it again"
+        ) from None
+
+
+def choose_parts(archive: zipfile.ZipFile, options: ReadOptions, path: Path) -> list[Part]:
+    """Return the arrays with the events: four by field name, or the only one, or the one called `events`."""
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    found = match_names(names)
+    if found is not None:
+        parts = [
+            replace(read_member(archive, name, path), picks={field: None}) for field, name in found.items()
+        ]
+        lengths = {part.name: part.shape for part in parts}
+        if len({shape[:1] for shape in lengths.values()}) != 1 or any(
+            len(shape) != 1 for shape in lengths.values()
+        ):
+            raise DamagedRecording(
+                f"{path}: arrays of different shapes {lengths}; expected one value per event in each"
+            )
+        return parts
+    only = names[0] if len(names) == 1 else "events"
+    if only not in names:
+        raise UnknownFormat(
+            f"{path}: holds the arrays {', '.join(names)}; expected t, x, y and p, save them by these names"
+        )
+    return [pick_fields(read_member(archive, only, path), options, path)]
+
+
+def read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Part:
+    """Read the header of one array of an archive."""
+    with archive.open(f"{name}.npy") as stream:
+        return read_header(stream, path, name)
+
+
+def read_sensor(archive: zipfile.ZipFile, path: Path) -> tuple[int, int] | None:
+    """Return height and width where the archive holds them as `sensor_hw`."""
+    if "sensor_hw.npy" not in archive.namelist():
+        return None
+    part = read_member(archive, "sensor_hw", path)
+    if part.shape != (2,) or not np.issubdtype(part.dtype, np.integer):
+        raise DamagedRecording(f"{path}: sensor_hw is {part.dtype} {part.shape}; expected two whole numbers")
+    with archive.open("sensor_hw.npy") as stream:
+        stream.read(part.header_bytes)
+        height, width = np.frombuffer(stream.read(part.row_bytes * 2), part.dtype)
+    return int(height), int(width)
+
+
+def read_header(stream: IO[bytes], path: Path, name: str) -> Part:
+    """Read the header of an array; the stream then stands before its first row.
+
+    Raises:
+        UnknownFormat: It holds pickled objects.
+        DamagedRecording: It is no header.
+    """
+    where = f"{path}: array {name!r}" if name else f"{path}"
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read(stream)
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedRecording(
+            f"{where}: byte {stream.tell()}: no NumPy header: {reason}; make or fetch it again"
+        ) from None
+    if dtype.hasobject:
+        raise UnknownFormat(
+            f"{where}: holds pickled objects, which may run code when loaded; save t, x, y, p as numbers"
+        )
+    if len(shape) == 0 or (fortran_order and len(shape) > 1):
+        raise UnknownFormat(f"{where}: shape {shape} in column order is not read; save one row per event")
+    return Part(name, shape, dtype, stream.tell(), {})
+
+
+def pick_fields(part: Part, options: ReadOptions, path: Path) -> Part:
+    """Say which columns of an array are t, x, y and p.
+
+    Raises:
+        UnknownFormat: It does not say, and nobody else does.
+    """
+    if part.dtype.names is not None and len(part.shape) == 1:
+        found = match_names(list(part.dtype.names))
+        if found is not None:
+            return replace(part, picks=dict(found))
+        raise UnknownFormat(
+            f"{path}: fields {', '.join(part.dtype.names)}; expected t, x, y and p, rename them so"
+        )
+    if len(part.shape) != 2 or not 4 <= part.shape[1] <= 64:
+        raise UnknownFormat(
+            f"{path}: an array of {part.dtype} {part.shape}; expected fields t, x, y, p or rows of four"
+        )
+    if options.columns is None:
+        raise UnknownFormat(
+            f"{path}: {part.shape[1]} columns without names, so order and unit of time are unknown; "
+            "say them with columns, such as 't:us,x,y,p' or 'x,y,p,t:ms'"
+        )
+    columns = parse_columns(options.columns)
+    picks = {field: getattr(columns, field) for field in "txyp"}
+    if max(picks.values()) >= part.shape[1]:
+        raise UnknownFormat(f"{path}: {part.shape[1]} columns, fewer than columns {options.columns!r} names")
+    return replace(part, picks=picks, unit=columns.unit)
+
+
+def describe(parts: list[Part]) -> dict[str, str]:
+    """Return type and shape of each array, for people."""
+    return {part.name or "array": f"{part.dtype} {list(part.shape)}" for part in parts}
+
+
+def read_blocks(
+    parts: list[Part], streams: list[IO[bytes]], path: Path, report: FileReport, base: int, strict: bool
+) -> Iterator[Block]:
+    """Yield the rows of arrays of one length, read side by side; `base` is the byte of the first row.
+
+    In an archive, whose rows have no byte of their own, positions are those in the unpacked first array.
+    """
+    for part, stream in zip(parts, streams, strict=True):
+        if stream.tell() < part.header_bytes:
+            stream.read(part.header_bytes - stream.tell())
+    rows = parts[0].shape[0]
+    row_bytes = sum(part.row_bytes for part in parts)
+    for first in range(0, rows, ROWS_AT_A_TIME):
+        count = min(ROWS_AT_A_TIME, rows - first)
+        pieces = [stream.read(count * part.row_bytes) for part, stream in zip(parts, streams, strict=True)]
+        whole = min(len(piece) // part.row_bytes for part, piece in zip(parts, pieces, strict=True))
+        columns: dict[str, np.ndarray] = {}
+        for part, piece in zip(parts, pieces, strict=True):
+            array = np.frombuffer(piece, part.dtype, whole * max(1, part.row_bytes // part.dtype.itemsize))
+            array = array.reshape(whole, *part.shape[1:])
+            for field, pick in part.picks.items():
+                columns[field] = plain(
+                    array if pick is None else array[:, pick] if array.ndim == 2 else array[pick]
+                )
+        position = base + (first + np.arange(whole, dtype=np.int64)) * parts[0].row_bytes
+        yield Block(**columns, position=position, row_bytes=row_bytes)
+        if whole < count:
+            end_early(first + whole, rows, base + (first + whole) * parts[0].row_bytes, path, report, strict)
+            return
+
+
+def plain(column: np.ndarray) -> np.ndarray:
+    """Return a column of numbers; bool becomes 0 and 1."""
+    return column.astype(np.uint8) if column.dtype == np.bool_ else column
+
+
+def end_early(row: int, rows: int, position: int, path: Path, report: FileReport, strict: bool) -> None:
+    """Report that the file ends before its last row."""
+    if report.first_damage_byte is None:
+        report.first_damage_byte = position
+    if strict:
+        raise DamagedRecording(
+            f"{path}: byte {position}: the file ends after {row} of {rows} rows; "
+            "read with damage 'skip' to keep these"
+        )
+    report.partial_records = 1
+    report.notes.append(f"the file ends after {row} of {rows} rows")

@@ -1,0 +1,241 @@
+"""One pass over a file of records of fixed length, in bounded memory, under a damage policy."""
+
+import os
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from events.errors import DamagedRecording
+from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, WRAPS
+from events.readers.record_layout import (
+    COUNTS_LENGTH,
+    FIRST_DAMAGE,
+    OUT_OF_SENSOR,
+    SPECIAL,
+    STRICT,
+    SYNC_RECORDS,
+    RecordLayout,
+    decode,
+    find_records,
+    records_in_step,
+)
+from events.readers.source import Source, open_descriptor
+from events.recording import FileReport
+
+# Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
+RAW_BYTES = 1 << 17
+
+
+class RecordPass:
+    """Decodes a file from its first record to its last.
+
+    Nothing that is delivered or counted depends on how much is asked for at a time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        layout: RecordLayout,
+        data_offset: int,
+        end: int,
+        clock: np.ndarray,
+        policy: int,
+        report: FileReport,
+    ) -> None:
+        """Stand before the first record.
+
+        Args:
+            source: The file.
+            layout: What the bits of a record mean.
+            data_offset: Byte of the first record.
+            end: First byte no longer to be read.
+            clock: A new clock, see `record_clock`.
+            policy: SKIP, STRICT or SALVAGE of `record_layout`.
+            report: Filled on the way.
+        """
+        self._source = source
+        self._layout = layout
+        self._clock = clock
+        self._policy = policy
+        self._report = report
+        self._counts = np.zeros(COUNTS_LENGTH, np.int64)
+        self._counts[FIRST_DAMAGE] = -1
+        size = -(-min(RAW_BYTES, max(end - data_offset, 1)) // 8) * 8
+        self._raw = np.empty(size, np.uint8)  # raw[_at:_stop] is read and not yet decoded
+        self._at = 0
+        self._stop = 0
+        self._next = data_offset  # byte of the file that belongs at raw[_stop]
+        self._end = end
+        self._trusted = False
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        """Return the pass itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def fill(self, out: np.ndarray) -> int:
+        """Decode the next events into `out`, EVENT_DTYPE; return how many.
+
+        Fewer than fit only at the end, or before damage that the next call raises.
+
+        Raises:
+            DamagedRecording: There is damage and the policy is STRICT.
+        """
+        words = out.view(np.int64)
+        n = 0
+        while n < len(out) and self._have(self._layout.record_bytes):
+            self._at, written, damaged = decode(
+                self._raw,
+                self._at,
+                self._stop,
+                words[2 * n :],
+                self._layout,
+                self._clock,
+                self._counts,
+                self._policy,
+                self._trusted,
+            )
+            n += written
+            self._trusted = False
+            self._note_first_damage()
+            if damaged and self._policy == STRICT and n > 0:
+                break  # first deliver what is good; the next call comes back to it
+            if damaged:
+                self._pass_damage()
+        self._update_report(out[:n])
+        return n
+
+    def finish(self) -> None:
+        """Look at what is left after the last event.
+
+        Raises:
+            DamagedRecording: Something is left and the policy is STRICT.
+        """
+        size = self._layout.record_bytes
+        if self._policy == STRICT and self._have(size):
+            self._pass_damage()
+        left = self._stop - self._at
+        if left == 0:
+            return
+        self._damage_at(self._position)
+        if self._policy == STRICT:
+            raise DamagedRecording(
+                f"{self._source.path}: byte {self._position}: the file ends inside a record, "
+                f"{left} of {size} bytes; read with damage 'skip' to leave it out"
+            )
+        self._report.partial_records = 1
+
+    @property
+    def _position(self) -> int:
+        """Byte of the file that comes next."""
+        return self._next - (self._stop - self._at)
+
+    def _have(self, wanted: int) -> bool:
+        """Read on until `wanted` bytes are there; False where the file ends before."""
+        if self._stop - self._at >= wanted:
+            return True
+        left = self._stop - self._at
+        self._raw[:left] = self._raw[self._at : self._stop]
+        self._at, self._stop = 0, left
+        while self._stop < wanted and self._next < self._end:
+            self._read_on()
+        return self._stop >= wanted
+
+    def _read_on(self) -> None:
+        """Read once into the free end of the buffer."""
+        count = min(len(self._raw) - self._stop, self._end - self._next)
+        target = self._raw[self._stop : self._stop + count]
+        head = self._source.head
+        if self._next < len(head):
+            piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
+            target[: len(piece)] = piece
+            done = len(piece)
+        else:
+            if self._descriptor is None:
+                self._descriptor = open_descriptor(self._source.path)
+            done = os.preadv(self._descriptor, [target.data], self._next)
+        if done == 0:  # somebody cut the file while it was read
+            self._end = self._next
+        self._stop += done
+        self._next += done
+
+    def _note_first_damage(self) -> None:
+        """Turn the kernel's offset in the buffer into one in the file."""
+        offset = int(self._counts[FIRST_DAMAGE])
+        if offset >= 0 and self._report.first_damage_byte is None:
+            self._report.first_damage_byte = self._next - (self._stop - offset)
+        self._counts[FIRST_DAMAGE] = -1
+
+    def _damage_at(self, position: int) -> None:
+        """Remember where the first damage is."""
+        if self._report.first_damage_byte is None:
+            self._report.first_damage_byte = position
+
+    def _pass_damage(self) -> None:
+        """Raise for the damaged record that comes next, or go to the next one that can be trusted."""
+        size = self._layout.record_bytes
+        if self._policy == STRICT:
+            self._damage_at(self._position)
+            record = self._raw[self._at : self._at + size].tobytes().hex(" ")
+            raise DamagedRecording(
+                f"{self._source.path}: byte {self._position}: record {record} is no event of a sensor of "
+                f"{self._layout.height}x{self._layout.width}; read with damage 'skip' to leave it out"
+            )
+        self._have((SYNC_RECORDS + 1) * size)
+        if self._in_step(self._at):
+            self._trusted = True  # only the clock jumped, and it goes on from there
+            return
+        self._damage_at(self._position)
+        if self._in_step(self._at + size):
+            if records_in_step(self._raw, self._at, self._stop, 1, self._layout) == 1:
+                self._report.bytes_skipped += size  # a pixel at an impossible time
+            else:
+                self._counts[OUT_OF_SENSOR] += 1
+            self._at += size
+            self._trusted = True
+            return
+        self._search()
+
+    def _in_step(self, at: int) -> bool:
+        """Whether the records from a byte of the buffer on are plausible, as many as one looks at."""
+        wanted = min(SYNC_RECORDS, (self._stop - at) // self._layout.record_bytes)
+        return records_in_step(self._raw, at, self._stop, wanted, self._layout) == wanted
+
+    def _search(self) -> None:
+        """Go byte by byte to the next run of plausible records, or to the end."""
+        start = self._position
+        found = False
+        self._at += 1
+        while not found:
+            more = self._have(SYNC_RECORDS * self._layout.record_bytes)
+            at_end = self._next == self._end
+            self._at, found = find_records(self._raw, self._at, self._stop, self._layout, at_end)
+            if not found and (at_end or not more):
+                self._at = self._stop
+                break
+        self._trusted = found
+        self._report.bytes_skipped += self._position - start
+
+    def _update_report(self, events: np.ndarray) -> None:
+        """Bring the report up to the events just delivered."""
+        report = self._report
+        report.events += len(events)
+        report.bytes_read = self._position - report.bytes_skipped
+        report.special_events = int(self._counts[SPECIAL])
+        report.out_of_sensor = int(self._counts[OUT_OF_SENSOR])
+        report.backward_steps = int(self._clock[BACKWARD])
+        report.largest_backward_us = int(self._clock[LARGEST_BACKWARD_US])
+        report.wraps = int(self._clock[WRAPS])
+        if len(events):
+            if report.t_first_us is None:
+                report.t_first_us = int(events["t"][0])
+            report.t_last_us = int(events["t"][-1])

@@ -1,0 +1,145 @@
+"""A recording made of records of fixed length: AEDAT 1.0, AEDAT 2.0 and the 5-byte format."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from events.errors import ConfigError, DamagedRecording
+from events.readers.record_clock import new_clock
+from events.readers.record_layout import SALVAGE, SKIP, STRICT, RecordLayout
+from events.readers.record_pass import RecordPass
+from events.readers.source import Source
+from events.recording import (
+    DEFAULT_CHUNK_EVENTS,
+    EVENT_DTYPE,
+    EventBuffer,
+    FileReport,
+    ReadOptions,
+    Recording,
+)
+
+POLICIES = {"skip": SKIP, "strict": STRICT, "salvage": SALVAGE}
+
+
+def smallest_sensor(last_y: int, last_x: int) -> tuple[int, int]:
+    """Return height and width that just hold the largest row and column."""
+    return last_y + 1, last_x + 1
+
+
+class RecordRecording(Recording):
+    """A recording made of records of fixed length."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: ReadOptions,
+        *,
+        name: str,
+        layout_for: Callable[[tuple[int, int]], RecordLayout],
+        sensor_hw: tuple[int, int] | None,
+        guess_sensor: Callable[[int, int], tuple[int, int]] = smallest_sensor,
+        data_offset: int = 0,
+        max_records: int | None = None,
+        facts: dict[str, Any],
+        header_damage: str | None = None,
+    ) -> None:
+        """Describe the file; nothing more is read yet.
+
+        Args:
+            source: The file.
+            options: How to read it.
+            name: Name of the format.
+            layout_for: Gives the meaning of the bits for a sensor's height and width.
+            sensor_hw: Height and width in pixels; None to guess them from the events.
+            guess_sensor: Gives height and width from the largest row and column, where `sensor_hw` is None.
+            data_offset: Byte of the first record.
+            max_records: Records after that many are left out, with a note.
+            facts: For people.
+            header_damage: What is wrong with the header, if anything.
+        """
+        self.path = source.path
+        self.format = name
+        self.facts = facts
+        self.report = FileReport(str(source.path), name, bytes_total=source.size)
+        self._source = source
+        self._options = options
+        self._layout_for = layout_for
+        self._sensor_hw = sensor_hw
+        self._guess_sensor = guess_sensor
+        self._data_offset = data_offset
+        self._max_records = max_records
+        self._header_damage = header_damage
+        self._record_bytes = layout_for((1, 1)).record_bytes
+
+    @cached_property
+    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+        """Height and width in pixels; guessed from the events, by reading them once, where not known."""
+        if self._sensor_hw is not None:
+            return self._sensor_hw
+        last_y = last_x = 0
+        out = np.empty(min(self.record_count, DEFAULT_CHUNK_EVENTS), EVENT_DTYPE)
+        lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
+        with self._pass(self._guess_sensor(255, 255), lenient, FileReport("", self.format)) as reading:
+            while n := reading.fill(out):
+                last_y = max(last_y, int(out["y"][:n].max()))
+                last_x = max(last_x, int(out["x"][:n].max()))
+        return self._guess_sensor(last_y, last_x)
+
+    @property
+    def record_count(self) -> int:
+        """Whole records the file has room for; there are never more events."""
+        count = (self._source.size - self._data_offset) // self._record_bytes
+        return count if self._max_records is None else min(count, self._max_records)
+
+    def chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at most `max_events` at a time; see `Recording.chunks`."""
+        if max_events < 1:
+            raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        out = np.empty(min(self.record_count, max_events), EVENT_DTYPE)
+        with self._new_pass() as reading:
+            while n := reading.fill(out):
+                yield out[:n]
+            reading.finish()
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
+        return self.read_into(EventBuffer())
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Decode all events straight into a buffer; see `Recording.read_into`."""
+        out = buffer.room(self.record_count)
+        with self._new_pass() as reading:
+            events = out[: reading.fill(out)]
+            reading.finish()
+            return events
+
+    def _new_pass(self) -> RecordPass:
+        """Return a pass over the file that fills a new report of this recording."""
+        sensor_hw = self.sensor_hw
+        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        if self.record_count == 0:
+            self.report.notes.append("no events: the file ends with its header")
+        if self._max_records is not None and self.record_count == self._max_records:
+            self.report.notes.append(
+                f"records after the first {self._max_records} are left out, as dat2mat.m does"
+            )
+        return self._pass(sensor_hw, self._options, self.report)
+
+    def _pass(self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport) -> RecordPass:
+        """Return a pass over the file."""
+        if self._header_damage is not None:
+            if options.damage == "strict":
+                raise DamagedRecording(f"{self.path}: {self._header_damage}")
+            report.first_damage_byte = self._source.size
+            report.notes.append(self._header_damage)
+        end = self._source.size
+        if self._max_records is not None and self.record_count == self._max_records:
+            end = self._data_offset + self._max_records * self._record_bytes
+        clock = new_clock(repair=options.timestamps == "dat2mat")
+        policy = POLICIES[options.damage]
+        return RecordPass(
+            self._source, self._layout_for(sensor_hw), self._data_offset, end, clock, policy, report
+        )

@@ -1,0 +1,116 @@
+"""The readers by name, and which of them a file needs, told by its content and never by its suffix."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from events.errors import ConfigError, UnknownFormat
+from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausible_layout
+from events.readers.aedat_header import VERSION_MARK
+from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
+from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, open_npz
+from events.readers.plausible import looks_like_records, records_fit
+from events.readers.signatures import name_foreign
+from events.readers.source import Source, open_source
+from events.readers.text import is_text, open_csv
+from events.recording import ReadOptions, Recording
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One format.
+
+    Attributes:
+        title: Its name for people.
+        open: Opens a recording of it.
+    """
+
+    title: str
+    open: Callable[[Source, ReadOptions], Recording]
+
+
+READERS: dict[str, Reader] = {
+    "aedat1": Reader("AEDAT 1.0 (jAER)", open_aedat1),
+    "aedat2": Reader("AEDAT 2.0 (jAER)", open_aedat2),
+    "bin40": Reader("5-byte records (N-MNIST, N-Caltech101, SLAYER)", open_bin40),
+    "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
+    "npy": Reader("NumPy structured array (.npy)", open_npy),
+    "csv": Reader("text columns", open_csv),
+}
+
+DEFAULT_OPTIONS = ReadOptions()
+
+READABLE = "AEDAT 1 and 2, 5-byte records, .npz, .npy and CSV"
+
+
+def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:
+    """Open a recording of any format that has a reader.
+
+    Raises:
+        EventsError: There is no such file, or it may not be read.
+        UnknownFormat: Its content is no format that has a reader.
+        ConfigError: The options do not fit the format.
+        DamagedRecording: No part of it can be read.
+    """
+    if options.format is not None and options.format not in READERS:
+        close = get_close_matches(options.format, READERS, n=1)
+        hint = f"; did you mean {close[0]!r}" if close else ""
+        raise ConfigError(f"format {options.format!r} has no reader; known are {', '.join(READERS)}{hint}")
+    source = open_source(path)
+    return READERS[options.format or identify_source(source)].open(source, options)
+
+
+def identify(path: Path | str) -> str:
+    """Return the name of a file's format, a key of `READERS`.
+
+    Raises:
+        EventsError: There is no such file, or it may not be read.
+        UnknownFormat: Its content is no format that has a reader; the message names it where it is known.
+    """
+    return identify_source(open_source(path))
+
+
+def identify_source(source: Source) -> str:
+    """Return the name of the format; raises as `identify` does."""
+    head = source.head
+    if head.startswith(NPY_MARK):
+        return "npy"
+    if head.startswith(ZIP_MARKS):
+        if holds_arrays(source):
+            return "npz"
+        raise UnknownFormat(f"{source.path}: a zip archive without NumPy arrays; unpack it first")
+    foreign = name_foreign(head)
+    if foreign is not None:
+        raise UnknownFormat(f"{source.path}: {foreign}: this version reads {READABLE}")
+    if head.startswith(VERSION_MARK):
+        return identify_aedat(source)
+    if is_text(head):
+        return "csv"
+    if head.startswith(b"#") and headed_aedat1(source):
+        return "aedat1"
+    if looks_like_records(head, bin40_layout(KNOWN_SENSORS[-1])):
+        return "bin40"
+    if looks_like_records(head, plausible_layout(6)):
+        return "aedat1"
+    raise UnknownFormat(
+        f"{source.path}: its {source.size} bytes are no recording known here, nor records in order of time; "
+        f"this version reads {READABLE}; if it is one of these, name the format"
+    )
+
+
+def identify_aedat(source: Source) -> str:
+    """Return the format that the version line names."""
+    version = source.head[len(VERSION_MARK) :][:1]
+    if version in (b"1", b"2"):
+        return f"aedat{version.decode()}"
+    line = source.head[:32].split(b"\n")[0].strip().decode("utf-8", errors="replace")
+    raise UnknownFormat(f"{source.path}: first line {line!r} names no AEDAT version; expected 1.0 or 2.0")
+
+
+def headed_aedat1(source: Source) -> bool:
+    """Whether there are plausible records of AEDAT 1.0 after `#` lines that name no version."""
+    header = aedat_header(source, 6)
+    return 0 < header.end < source.size and records_fit(
+        source.read(0, header.end + 4096), header.end, plausible_layout(6)
+    )

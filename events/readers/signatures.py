@@ -1,0 +1,44 @@
+"""Formats that are told by their first bytes and have no reader here: named, so that nobody has to guess."""
+
+# Offset, bytes, name. Sources: the formats' own pages; RFC 1952 (gzip), RFC 8878 (Zstandard).
+SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"#!AER-DAT3", "AEDAT 3 (cAER)"),
+    (0, b"#!AER-DAT4", "AEDAT 4 (DV)"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (0, b"Event Stream", "Event Stream (.es)"),
+    (0, b"#ROSBAG V", "a ROS 1 bag"),
+    (0, b"SQLite format 3\x00", "an SQLite database, such as a ROS 2 bag"),
+    (0, b"\x89MCAP0\r\n", "MCAP"),
+    (0, b"MATLAB 5.0 MAT-file", "a MATLAB file"),
+    (0, b"\x1f\x8b", "gzip; unpack it first"),
+    (0, b"BZh", "bzip2; unpack it first"),
+    (0, b"\xfd7zXZ\x00", "xz; unpack it first"),
+    (0, b"\x28\xb5\x2f\xfd", "Zstandard; unpack it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip; unpack it first"),
+    (0, b"Rar!\x1a\x07", "RAR; unpack it first"),
+    (257, b"ustar", "tar; unpack it first"),
+    (0, b"version https://git-lfs.github.com", "a Git LFS pointer; fetch the file itself"),
+    (0, b"<!DOCTYPE html", "an HTML page, perhaps a failed download"),
+    (0, b"<html", "an HTML page, perhaps a failed download"),
+    (0, b"\x80\x04\x95", "a Python pickle, which is never loaded"),
+)
+
+STARTS = tuple(mark for offset, mark, _ in SIGNATURES if offset == 0)
+
+# Header keys of Prophesee's files, whose lines start with "% ".
+PROPHESEE_DAT = (b"Data file containing", b"% Version ")
+PROPHESEE_RAW = (b"% evt ", b"% format EVT", b"% plugin_name", b"% system_ID")
+
+
+def name_foreign(head: bytes) -> str | None:
+    """Return the name of the format if it is one of those without a reader."""
+    if head.startswith(b"%"):
+        if any(key in head for key in PROPHESEE_RAW):
+            return "Prophesee RAW (EVT)"
+        return "Prophesee DAT" if any(key in head for key in PROPHESEE_DAT) else None
+    if not head.startswith(STARTS) and head[257:262] != b"ustar":
+        return None
+    for offset, mark, name in SIGNATURES:
+        if head[offset : offset + len(mark)] == mark:
+            return name
+    return None

@@ -1,0 +1,262 @@
+"""Text columns: one event a line, separated by commas, semicolons, tabs or spaces.
+
+The order of the columns is taken from, first to last: `ReadOptions.columns`; a first line of names (also as
+a `#` or `%` comment), each any of `column_events.FIELD_NAMES`; comments that start with `%`, which
+Prophesee's tools write above x,y,p,t; four columns of which the first alone has a decimal point, which is
+the Robotics and Perception Group's "t x y p" in seconds. Anything else could mean anything and is refused.
+
+Time is microseconds where the column has no decimal point in the first lines, and seconds where it has.
+A last line without a line end is taken for cut off, unless polarity is the last column and is there.
+`salvage` does the same as `skip`: lines have no place to get out of step.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from events.errors import DamagedRecording, UnknownFormat
+from events.readers.column_events import Block, ColumnRecording, Columns, match_names, parse_columns
+from events.readers.columns import open_file
+from events.readers.conventions import only_plain_conventions
+from events.readers.source import Source
+from events.recording import FileReport, ReadOptions
+
+# Bytes of lines parsed at a time.
+PIECE_BYTES = 1 << 20
+
+NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
+POLARITY_WORDS = {"true": 1.0, "false": 0.0}
+
+# Prophesee's metavision_file_to_csv writes x,y,p,t. Source: openeb, metavision_file_to_csv.cpp.
+PROPHESEE_COLUMNS = Columns(t=3, x=0, y=1, p=2)
+RPG_COLUMNS = Columns(t=0, x=1, y=2, p=3, unit="s")
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """How lines become events.
+
+    Attributes:
+        delimiter: Between columns; None for any white space.
+        columns: Which column holds what, with the unit of time.
+        data_offset: Byte of the first line of data.
+    """
+
+    delimiter: str | None
+    columns: Columns
+    data_offset: int
+
+
+def is_text(head: bytes) -> bool:
+    """Whether these are lines of columns: comments, perhaps a line of names, then numbers."""
+    if NOT_TEXT.search(head):
+        return False
+    _, names, row = first_lines(head)
+    return bool(row) or match_names(names) is not None
+
+
+def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
+    """Open a text file of events."""
+    only_plain_conventions(options, format_name="a text file")
+    layout = text_layout(source, options)
+
+    @contextmanager
+    def table(report: FileReport) -> Iterator[Iterator[Block]]:
+        yield read_blocks(source.path, layout, report, strict=options.damage == "strict")
+
+    order = sorted("txyp", key=lambda field: getattr(layout.columns, field))
+    facts = {"columns": ",".join(order), "unit": layout.columns.unit}
+    return ColumnRecording(
+        source, options, name="csv", open_table=table, unit=layout.columns.unit, sensor_hw=None, facts=facts
+    )
+
+
+def split(line: str, delimiter: str | None) -> list[str]:
+    """Return the columns of a line."""
+    return [item.strip() for item in line.split(delimiter)]
+
+
+def delimiter_of(line: str) -> str | None:
+    """Return what separates the columns of a line; None for white space."""
+    return next((mark for mark in (",", ";") if mark in line), None)
+
+
+def first_lines(head: bytes) -> tuple[list[str], list[str], list[str]]:
+    """Return the comments, the names of the columns if there are any, and the first row of numbers."""
+    comments: list[str] = []
+    names: list[str] = []
+    for line in head.decode("utf-8", errors="replace").splitlines():
+        text = line.strip().lstrip("\ufeff")
+        if text.startswith(("#", "%")):
+            comments.append(text)
+        elif text:
+            items = split(text, delimiter_of(text))
+            if len(items) >= 4 and all(
+                NUMBER.match(item) or item.lower() in POLARITY_WORDS for item in items
+            ):
+                return comments, names, items
+            if names:
+                break
+            names = items
+    return comments, names, []
+
+
+def text_layout(source: Source, options: ReadOptions) -> TextLayout:
+    """Find out how the lines become events.
+
+    Raises:
+        UnknownFormat: The order of the columns cannot be known.
+    """
+    head = source.head
+    comments, names, row = first_lines(head)
+    if not row and match_names(names) is None:
+        raise UnknownFormat(
+            f"{source.path}: byte 0: no line of column names and no row of four numbers; expected t, x, y, p"
+        )
+    offset, line = first_data_line(head, row)
+    delimiter = delimiter_of(line)
+    columns = order_of(comments, names, row, delimiter, options)
+    if columns is None:
+        raise UnknownFormat(
+            f"{source.path}: {len(row)} columns without names, whose order is not in the file; "
+            "say it with columns, such as 't,x,y,p', or add a first line of names"
+        )
+    if row and max(columns[:4]) >= len(row):
+        raise UnknownFormat(
+            f"{source.path}: byte {offset}: {len(row)} columns, fewer than named; expected t, x, y, p"
+        )
+    if columns.unit is None:
+        sample = head[offset:].decode("utf-8", errors="replace").splitlines()
+        times = [
+            items[columns.t]
+            for items in (split(line, delimiter) for line in sample)
+            if len(items) > columns.t
+        ]
+        columns = columns._replace(
+            unit="s" if any(mark in time for time in times for mark in ".eE") else "us"
+        )
+    return TextLayout(delimiter, columns, offset)
+
+
+def first_data_line(head: bytes, row: list[str]) -> tuple[int, str]:
+    """Return where the first row of numbers starts, and that line; else the end and the line of names."""
+    offset = 0
+    last = ""
+    for raw in head.splitlines(keepends=True):
+        line = raw.decode("utf-8", errors="replace").strip().lstrip("\ufeff")
+        commented = line.startswith(("#", "%"))
+        if row and line and not commented and split(line, delimiter_of(line)) == row:
+            return offset, line
+        offset += len(raw)
+        last = line if line and not commented else last
+    return offset, last
+
+
+def order_of(
+    comments: list[str], names: list[str], row: list[str], delimiter: str | None, options: ReadOptions
+) -> Columns | None:
+    """Return which column is which, or None where nothing says it."""
+    if options.columns is not None:
+        return parse_columns(options.columns)
+    for candidate in [names, *(split(text.lstrip("#% "), delimiter) for text in reversed(comments))]:
+        found = match_names(candidate)
+        if found is not None:
+            t, x, y, p = (candidate.index(found[field]) for field in "txyp")
+            return Columns(t, x, y, p)
+    if any(text.startswith("%") for text in comments) and len(row) == 4:
+        return PROPHESEE_COLUMNS
+    pointed = ["." in item for item in row]
+    if pointed == [True, False, False, False] and row[3] in ("0", "1", "-1"):
+        return RPG_COLUMNS
+    return None
+
+
+def read_blocks(path: Path, layout: TextLayout, report: FileReport, *, strict: bool) -> Iterator[Block]:
+    """Yield the rows of the file, some 1 MiB of lines at a time."""
+    with open_file(path) as stream:
+        position = layout.data_offset
+        stream.seek(position)
+        rest = b""
+        while piece := stream.read(PIECE_BYTES):
+            lines, mark, rest = (rest + piece).rpartition(b"\n")
+            if mark:
+                yield parse(lines + mark, position, path, layout, report, strict)
+                position += len(lines) + 1
+        if rest.strip():
+            yield from last_line(rest, position, path, layout, report, strict)
+
+
+def parse(
+    lines: bytes, position: int, path: Path, layout: TextLayout, report: FileReport, strict: bool
+) -> Block:
+    """Turn whole lines into columns; lines that are none are reported and left out."""
+    starts = (
+        position + np.concatenate(([0], np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1))[:-1]
+    )
+    text = lines.decode("utf-8", errors="replace").split("\n")[:-1]
+    order = layout.columns[:4]
+    try:
+        rows = np.loadtxt(text, delimiter=layout.delimiter, usecols=order, ndmin=2, comments=None)
+    except ValueError:
+        rows = np.empty((0, 4))
+    if len(rows) != len(text):  # blank or malformed lines: find out which
+        parsed = [numbers(line, layout) for line in text]
+        for line, start, row in zip(text, starts, parsed, strict=True):
+            if row is None and line.strip():
+                report_malformed(line, int(start), path, report, strict)
+        kept = [i for i, row in enumerate(parsed) if row is not None]
+        rows = np.array([parsed[i] for i in kept], dtype=np.float64).reshape(-1, 4)
+        starts = starts[kept]
+    t = rows[:, 0]
+    return Block(t, rows[:, 1], rows[:, 2], rows[:, 3], position=starts, row_bytes=0)
+
+
+def numbers(line: str, layout: TextLayout) -> list[float] | None:
+    """Return t, x, y and p of a line, or None where it is no event."""
+    items = split(line, layout.delimiter)
+    if len(items) <= max(layout.columns[:4]):
+        return None
+    picked = [items[column] for column in layout.columns[:4]]
+    picked[3] = str(POLARITY_WORDS.get(picked[3].lower(), picked[3]))
+    return [float(item) for item in picked] if all(NUMBER.match(item) for item in picked) else None
+
+
+def report_malformed(line: str, position: int, path: Path, report: FileReport, strict: bool) -> None:
+    """Report a line that is no event."""
+    if report.first_damage_byte is None:
+        report.first_damage_byte = position
+    if strict:
+        raise DamagedRecording(
+            f"{path}: byte {position}: line {line.strip()[:60]!r} is no event; "
+            "read with damage 'skip' to leave it out"
+        )
+    report.bytes_skipped += len(line.encode()) + 1
+    note = "lines that are no event are left out"
+    if note not in report.notes:
+        report.notes.append(note)
+
+
+def last_line(
+    rest: bytes, position: int, path: Path, layout: TextLayout, report: FileReport, strict: bool
+) -> Iterator[Block]:
+    """Yield the last line, which has no end, if it can be whole."""
+    columns = layout.columns
+    items = split(rest.decode("utf-8", errors="replace"), layout.delimiter)
+    if columns.p == max(columns[:4]) == len(items) - 1 and numbers(
+        rest.decode("utf-8", errors="replace"), layout
+    ):
+        yield parse(rest + b"\n", position, path, layout, report, strict)
+        return
+    if report.first_damage_byte is None:
+        report.first_damage_byte = position
+    if strict:
+        raise DamagedRecording(
+            f"{path}: byte {position}: the file ends inside a line; read with damage 'skip' to leave it out, "
+            "or add a line end if it is whole"
+        )
+    report.partial_records = 1
