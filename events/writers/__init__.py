@@ -1,1 +1,1 @@
-
+"""Writers: events become recording files, for tests, exchange and migration."""
