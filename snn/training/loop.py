@@ -159,14 +159,14 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
     value = loss.item()
     if not math.isfinite(value):
         torch.set_rng_state(random)
-        layer = first_nonfinite_layer(training.network, frames)
-        raise TrainingError(
-            f"{where}: the loss is {value}; first non-finite output: {layer}; "
-            "lower training.learning_rate or set training.gradient_clip"
-        )
+        raise _broken(training, frames, f"{where}: the loss is {value}")
     optimizer.zero_grad()
     training.fabric.backward(loss)
-    gradient = _clip(training, where=where)
+    gradient = _clip(training)
+    if not math.isfinite(gradient):
+        torch.set_rng_state(random)
+        name = _first_nonfinite_gradient(training.network)
+        raise _broken(training, frames, f"{where}: the gradient of {name} is not finite")
     optimizer.step()
     if settings.loss_target == "mean_threshold":
         thresholds = mean_threshold(training.network)
@@ -175,8 +175,21 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
     _add(training.totals, logits.detach(), labels, loss=value, gradient=gradient)
 
 
-def _clip(training: Training, *, where: str) -> float:
-    """Clip the gradients and return their norm before that; with loss scaling, 0 where it is not measured."""
+def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:
+    """Return the error of a batch that cannot be trained on; the batch is run again to find out where."""
+    where = first_nonfinite_layer(training.network, frames)
+    return TrainingError(
+        f"{what}; first non-finite output: {where}; "
+        "lower training.learning_rate or set training.gradient_clip"
+    )
+
+
+def _clip(training: Training) -> float:
+    """Clip the gradients and return their norm before that.
+
+    With loss scaling 0 is returned where the norm is unknown or infinite: scaling finds such gradients
+    itself and leaves out the step.
+    """
     scaled = training.settings.precision == "fp16"
     limit = training.settings.gradient_clip
     if scaled and limit is None:
@@ -187,13 +200,8 @@ def _clip(training: Training, *, where: str) -> float:
         max_norm=math.inf if limit is None else limit,
         error_if_nonfinite=False,
     )
-    # Loss scaling finds infinite gradients itself and leaves out the step.
-    if not scaled and not bool(torch.isfinite(norm)):
-        raise TrainingError(
-            f"{where}: the gradient of {_first_nonfinite_gradient(training.network)} is not finite; "
-            "lower training.learning_rate or set training.gradient_clip"
-        )
-    return float(norm)
+    gradient = float(norm)
+    return 0.0 if scaled and not math.isfinite(gradient) else gradient
 
 
 def _first_nonfinite_gradient(network: nn.Module) -> str:

@@ -11,7 +11,7 @@ def first_nonfinite_layer(model: nn.Module, frames: Tensor) -> str:
     """Run a batch once more and name the first layer whose output has NaN or infinity.
 
     Returns:
-        In words: `layer 'block2.conv'`, `the input frames`, or `the loss` where all layers are finite.
+        In words: `layer 'block2.conv'`, `the input frames`, or `none` where all layers are finite.
     """
     if not bool(torch.isfinite(frames).all()):
         return "the input frames"
@@ -32,4 +32,4 @@ def first_nonfinite_layer(model: nn.Module, frames: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return f"layer {found[0]!r}" if found else "the loss"
+    return f"layer {found[0]!r}" if found else "none"
