@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from events.errors import DatasetError, EventsError
+from events.readers.registry import open_recording
 from events.store.plan import Plan
 from events.store.shard import encode_sample
 from events.store.task import bin_recording
@@ -44,10 +45,10 @@ def estimate(plan: Plan, *, workers: int = 1) -> Estimate:
     for place in places:
         path = plan.listing.root / samples[place].path
         try:
-            bin_recording(path, read=plan.config.read, binning=plan.config.binning)
+            bin_recording(open_recording(path, plan.config.read), plan.config.binning)
             # Timed the second time: the first one may have compiled the kernels.
             started = time.perf_counter()
-            frames, _ = bin_recording(path, read=plan.config.read, binning=plan.config.binning)
+            frames = bin_recording(open_recording(path, plan.config.read), plan.config.binning)
             sizes.append(len(encode_sample(frames.frames, plan.config.codec)))
             seconds.append(time.perf_counter() - started)
         except (EventsError, OSError) as error:

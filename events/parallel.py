@@ -4,9 +4,11 @@ One interface for all three, so that the same code prepares ten files on a lapto
 """
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from events.errors import ConfigError, StoreError
@@ -101,6 +103,22 @@ def _warm_up_workers(client: Any, warm_up: Callable[[Job], None], job: Job) -> N
 
 
 @contextmanager
+def _children_deaf_to_interrupts() -> Iterator[None]:
+    """Start threads and processes that never see Ctrl-C, which a terminal sends to all of them.
+
+    The driver alone takes it and stops the workers in order. The signal is blocked, not ignored, so that
+    one that arrives meanwhile is delivered to the driver afterwards; children inherit the block.
+    """
+    # Started first, because starting it unblocks the signal again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
@@ -111,15 +129,16 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         else:
             environment = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
             stack.enter_context(dask.config.set(environment))
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
+            with _children_deaf_to_interrupts():
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
             address = cluster.scheduler_address
         try:
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))

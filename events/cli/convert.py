@@ -100,6 +100,12 @@ def convert(
             READING, "Fail at damaged bytes, leave them out, or look for events behind them.", default="skip"
         ),
     ] = None,
+    format: Annotated[
+        str | None, _option(READING, "Name of the recordings' format.", default="told by their content")
+    ] = None,
+    columns: Annotated[
+        str | None, _option(READING, "Order of columns a file does not name, such as t:us,x,y,p.")
+    ] = None,
     codec: Annotated[
         Literal["fast", "small"],
         _option(
@@ -156,7 +162,13 @@ def convert(
     for problem in listing.problems:
         say(f"note: {problem}")
     read = _changed(
-        listing.read_options, orientation=orientation, timestamps=timestamps, polarity=polarity, damage=damage
+        listing.read_options,
+        orientation=orientation,
+        timestamps=timestamps,
+        polarity=polarity,
+        damage=damage,
+        format=format,
+        columns=columns,
     )
     settings = ConvertSettings(
         binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed

@@ -138,12 +138,15 @@ def view(
     """
     from events import draw
 
-    shown, t_edges_us = _stored_frames(path, sample) if is_store(path) else _recording_frames(path, frames)
+    title, shown, t_edges_us = (
+        _stored_frames(path, sample) if is_store(path) else _recording_frames(path, frames)
+    )
+    say(title)
     if png is not None:
-        draw.draw_sheet(shown, t_edges_us=t_edges_us).save(png)
+        draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png)
         say(f"wrote {png}")
     if gif is not None:
-        draw.write_gif(gif, shown)
+        draw.write_gif(gif, shown, t_edges_us=t_edges_us)
         say(f"wrote {gif}")
     if png is None and gif is None:
         chosen = len(shown) // 2 if frame is None else frame
@@ -152,22 +155,23 @@ def view(
         typer.echo(draw.half_blocks(shown[chosen], width))
 
 
-def _stored_frames(path: Path, sample: int) -> "tuple[np.ndarray, np.ndarray]":
+def _stored_frames(path: Path, sample: int) -> "tuple[str, np.ndarray, np.ndarray]":
     from events.store.reader import open_store
 
     store = open_store(path)
     if not 0 <= sample < len(store):
         raise typer.BadParameter(f"--sample {sample}: the store has samples 0 to {len(store) - 1}")
     label = store.class_names[store.label[sample]]
-    say(f"{path} sample {sample}: {label}, {store.n_events[sample]} events")
-    return store.read(sample), store.t_edges_us[sample]
+    title = f"{path.name} sample {sample}: {label}, {store.n_events[sample]} events"
+    return title, store.read(sample), store.t_edges_us[sample]
 
 
-def _recording_frames(path: Path, frames: int) -> "tuple[np.ndarray, np.ndarray]":
+def _recording_frames(path: Path, frames: int) -> "tuple[str, np.ndarray, np.ndarray]":
     from events.binning.settings import BinSettings
-    from events.recording import ReadOptions
+    from events.readers.registry import open_recording
     from events.store.task import bin_recording
 
-    shown, report = bin_recording(path, read=ReadOptions(), binning=BinSettings(frames=frames, split="time"))
-    say(f"{path}: {report.format}, {report.events} events")
-    return shown.frames, shown.t_edges_us
+    recording = open_recording(path)
+    shown = bin_recording(recording, BinSettings(frames=frames, split="time"))
+    title = f"{path.name}: {recording.format}, {shown.n_events} events"
+    return title, shown.frames, shown.t_edges_us

@@ -9,6 +9,7 @@ import numpy as np
 
 from events.binning.settings import BinSettings
 from events.errors import EventsError, StoreError
+from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from events.store.layout import STATUS_OK, content_digest, shard_name
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
@@ -183,7 +184,7 @@ def _source_problem(
     if f"{file_crc32c(path):08x}" != source["crc32c"]:
         return f"{source['path']}: its content changed since the conversion"
     try:
-        frames, _ = bin_recording(path, read=read, binning=binning)
+        frames = bin_recording(open_recording(path, read), binning)
         stored = store.read(position)
     except EventsError as error:
         return str(error)

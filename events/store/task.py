@@ -18,7 +18,7 @@ from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
 from events.readers.registry import open_recording
-from events.recording import FileReport, ReadOptions
+from events.recording import EventBuffer, FileReport, ReadOptions, Recording
 from events.store.layout import Codec, shard_name
 from events.store.shard import encode_sample, file_crc32c, shard_parts, write_atomically
 
@@ -62,9 +62,9 @@ def convert_shard(job: ShardJob) -> dict[str, Any]:
     encoded: list[bytes | None] = []
     files = []
     read_bytes = 0
-    frames = np.empty(job.frame_shape, job.binning.dtype)
+    scratch = _scratch(job)
     for source, relative in job.sources:
-        sample, entry = _convert_file(job, relative, frames)
+        sample, entry = _convert_file(job, relative, scratch)
         encoded.append(sample)
         files.append({"source": source, "path": relative} | entry)
         read_bytes += entry.get("bytes", 0)
@@ -96,22 +96,45 @@ def write_shard(path: Path, encoded: list[bytes | None], *, slots: int) -> tuple
 
 def unwritable(path: Path, error: OSError) -> StoreError:
     """Return the error that says why a file of a store could not be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "free some space" if full else "make the folder writable"
-    return StoreError(
-        f"{path}: cannot write: {error.strerror}; "
-        f"{advice} and run the same command again, it continues where it stopped"
-    )
+    again = "and run the same command again, it continues where it stopped"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = f"free some space {again}"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        advice = "a file is in the way; choose another destination"
+    else:
+        advice = f"make the folder writable {again}"
+    return StoreError(f"{path}: cannot write: {error.strerror}; {advice}")
 
 
-def _convert_file(job: ShardJob, relative: str, out: np.ndarray) -> tuple[bytes | None, dict[str, Any]]:
-    """Return the encoded sample, None where the file failed, and its manifest entry; `out` is scratch."""
+@dataclass
+class Scratch:
+    """Memory that one file after another uses: the first touch of new memory costs more than the work.
+
+    Attributes:
+        events: For the events of a recording.
+        frames: Shape [T, P, H, W].
+    """
+
+    events: EventBuffer
+    frames: np.ndarray
+
+
+def _scratch(job: ShardJob) -> Scratch:
+    return Scratch(EventBuffer(), np.empty(job.frame_shape, job.binning.dtype))
+
+
+def _convert_file(job: ShardJob, relative: str, scratch: Scratch) -> tuple[bytes | None, dict[str, Any]]:
+    """Return the encoded sample, None where the file failed, and its manifest entry."""
     path = Path(job.root) / relative
+    recording = None
     try:
-        frames, report = bin_recording(path, read=job.read, binning=job.binning, out=out)
+        recording = open_recording(path, job.read)
+        frames = bin_recording(recording, job.binning, scratch)
         content = file_crc32c(path)
     except (EventsError, OSError) as error:
-        return None, {"ok": False, "error": str(error), "byte": getattr(error, "byte", None)}
+        byte = recording.report.first_damage_byte if recording is not None else None
+        return None, {"ok": False, "error": " ".join(str(error).split()), "byte": byte}
+    report = recording.report
     entry = {
         "ok": True,
         "crc32c": f"{content:08x}",
@@ -131,41 +154,35 @@ def _damage(report: FileReport) -> dict[str, Any]:
     return {"damage": {name: getattr(report, name) for name in counted if getattr(report, name) is not None}}
 
 
-def bin_recording(
-    path: Path, *, read: ReadOptions, binning: BinSettings, out: np.ndarray | None = None
-) -> tuple[Frames, FileReport]:
+def bin_recording(recording: Recording, binning: BinSettings, scratch: Scratch | None = None) -> Frames:
     """Read one recording whole and bin it.
 
     Args:
-        path: The recording.
-        read: How it is read.
+        recording: An opened recording.
         binning: How it becomes frames.
-        out: Where to put the frames, shape [T, P, H, W]; None makes a new array.
+        scratch: Memory to use; the frames returned lie in it. None takes new memory.
 
     Raises:
-        EventsError: The file cannot be read, holds no events, or its sensor does not fit `out`.
-        OSError: The file cannot be opened.
+        EventsError: The file cannot be read, holds no events, or its sensor does not fit the scratch frames.
     """
-    recording = open_recording(path, read)
-    events = recording.read()
-    if len(events) == 0:
-        raise DamagedRecording(
-            f"{path}: holds no events ({recording.report.bytes_total} bytes); get the file again"
-        )
     shape = binning.frame_shape(recording.sensor_hw)
+    out = None if scratch is None else scratch.frames
     if out is not None and shape != out.shape:
         raise ConfigError(
-            f"{path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
+            f"{recording.path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
             f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
         )
-    return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out), recording.report
+    events = recording.read() if scratch is None else recording.read_into(scratch.events)
+    if len(events) == 0:
+        size = recording.report.bytes_total
+        raise DamagedRecording(f"{recording.path}: holds no events ({size} bytes); get the file again")
+    return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out)
 
 
 def warm_up(job: ShardJob) -> None:
     """Compile or load everything a task needs by binning one recording, without writing anything."""
-    frames = np.empty(job.frame_shape, job.binning.dtype)
     for _, relative in job.sources[:1]:
-        _convert_file(job, relative, frames)
+        _convert_file(job, relative, _scratch(job))
 
 
 def job_files(row: Mapping[str, Any]) -> tuple[int, int]:
