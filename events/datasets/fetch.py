@@ -170,11 +170,11 @@ def _fetch_once(
             ) from error
         raise _BrokenError(f"no answer ({reason})") from error
     with response:
-        resumed = (
-            response.status == http.HTTPStatus.PARTIAL_CONTENT and _range_start(response.headers) == done
-        )
-        _write_body(response, url, partial, done if resumed else 0, settings=settings, on_bytes=on_bytes)
-        return Fetched(resumed, response.headers.get_content_type())
+        start = _body_start(response)
+        if start > done:
+            raise _BrokenError(f"the server sent bytes from {start} on, {done} was asked for")
+        _write_body(response, url, partial, start, settings=settings, on_bytes=on_bytes)
+        return Fetched(start > 0, response.headers.get_content_type())
 
 
 def _after_refusal(url: str, partial: Path, error: urllib.error.HTTPError) -> Fetched:
@@ -195,10 +195,14 @@ def _after_refusal(url: str, partial: Path, error: urllib.error.HTTPError) -> Fe
     ) from error
 
 
-def _range_start(headers: http.client.HTTPMessage) -> int | None:
-    """Return the first byte a partial answer holds."""
-    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
+def _body_start(response: http.client.HTTPResponse) -> int:
+    """Return which byte of the file an answer begins with; it may lie before the one asked for."""
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if match is None:
+        raise _BrokenError("the server sent a part of the file without saying which")
+    return int(match[1])
 
 
 def _write_body(
@@ -210,14 +214,16 @@ def _write_body(
     settings: FetchSettings,
     on_bytes: OnBytes | None,
 ) -> None:
-    """Write an answer's bytes behind the first `done` of `partial`, and onto the disk itself."""
+    """Write an answer's bytes behind the first `done` of `partial`, and see them onto the disk."""
     length = response.headers.get("Content-Length", "")
     total = done + int(length) if length.isdecimal() else None
     if total is not None:
         require_space(partial.parent, total - done, what=url)
     try:
         with partial.open("r+b" if done else "wb") as out:
-            out.seek(done)
+            if done:
+                out.truncate(done)
+                out.seek(done)
             _write_validator(partial, url, response.headers)
             while chunk := _read_chunk(response, settings.chunk_bytes):
                 out.write(chunk)

@@ -33,6 +33,7 @@ class Behaviour:
     statuses: list[int] = field(default_factory=list)  # each request in turn gets this status instead
     content_type: str = "application/zip"
     length: bool = True
+    shift: int = 0  # partial answers begin so many bytes after the one asked for
     requests: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -73,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         condition = self.headers.get("If-Range")
         if not behaviour.ranges or asked is None or (condition and condition != behaviour.etag):
             return None
-        return int(asked.removeprefix("bytes=").rstrip("-"))
+        return int(asked.removeprefix("bytes=").rstrip("-")) + behaviour.shift
 
     def log_message(self, *args):
         pass
@@ -183,6 +184,33 @@ def test_starts_anew_where_the_file_has_changed_meanwhile(server, known, tmp_pat
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
     assert server.behaviour.requests[0]["If-Range"] == '"version 0"'
     assert len(server.behaviour.requests) == 1
+
+
+def test_an_answer_may_begin_before_the_byte_asked_for(server, known, tmp_path):
+    (tmp_path / "a.bin.partial").write_bytes(CONTENT[:5000])
+    server.behaviour.shift = -1000
+    assert get(tmp_path).files[0].state == "resumed"
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert len(server.behaviour.requests) == 1
+
+
+def test_an_answer_that_leaves_a_gap_is_not_used(server, known, tmp_path):
+    (tmp_path / "a.bin.partial").write_bytes(CONTENT[:5000])
+    server.behaviour.shift = 1000
+    with pytest.raises(
+        DownloadError, match=r"the server sent bytes from 6000 on, 5000 was asked for in 3 tries"
+    ):
+        get(tmp_path)
+    assert (tmp_path / "a.bin.partial").read_bytes() == CONTENT[:5000]
+
+
+def test_an_etag_of_another_address_is_not_sent(server, known, tmp_path):
+    (tmp_path / "a.bin.partial").write_bytes(CONTENT[:5000])
+    kept = {"url": "http://other.example/a.bin", "validator": '"version 0"'}
+    (tmp_path / "a.bin.partial.json").write_text(json.dumps(kept))
+    assert get(tmp_path).files[0].state == "resumed"
+    assert "If-Range" not in server.behaviour.requests[0]
+    assert sent_ranges(server) == ["bytes=5000-"]
 
 
 def test_partial_bytes_of_unknown_origin_are_tried_then_fetched_anew(server, known, tmp_path):
