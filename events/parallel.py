@@ -136,6 +136,8 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
                         threads_per_worker=1,
                         processes=True,
                         dashboard_address=None,
+                        # Even without a dashboard an HTTP port is opened; any free one will do.
+                        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                         silence_logs=logging.CRITICAL,
                     )
                 )

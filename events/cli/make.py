@@ -1,11 +1,11 @@
 """`events mat`, `events datasets`, `events download`, `events synth`: other data in and out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from events.cli.terminal import EXIT_USAGE, ProgressBar, errors_as_lines, print_json, say, stop
+from events.cli.terminal import EXIT_PARTIAL, EXIT_USAGE, ProgressBar, errors_as_lines, print_json, say, stop
 
 synth_app = typer.Typer(help="Make recordings of a simulated event camera.", no_args_is_help=True)
 
@@ -14,6 +14,9 @@ synth_app = typer.Typer(help="Make recordings of a simulated event camera.", no_
 def mat(
     src: Annotated[Path, typer.Argument(help="An AEDAT recording, or a folder of them.", show_default=False)],
     dst: Annotated[Path, typer.Argument(help="The .mat file, or a folder.", show_default=False)],
+    layout: Annotated[
+        Literal["conv_snn", "tet"], typer.Option(help="Columns t x y p, or t 0 -1 x y p as TET reads them.")
+    ] = "conv_snn",
 ) -> None:
     """Write the .mat files that test_dvs.m wrote, for those in the middle of a migration.
 
@@ -23,12 +26,17 @@ def mat(
     """
     from events.writers.mat import write_mat, write_mat_tree
 
-    if src.is_dir():
-        with ProgressBar("writing") as bar:
-            write_mat_tree(src, dst, progress=bar.show)
-    else:
-        write_mat(src, dst)
-    say(f"wrote {dst}")
+    if not src.is_dir():
+        write_mat(src, dst, layout=layout)
+        say(f"wrote {dst}")
+        return
+    with ProgressBar("writing") as bar:
+        summary = write_mat_tree(src, dst, layout=layout, progress=bar.show)
+    for path, reason in summary.failures:
+        say(f"failed: {path}: {reason}")
+    say(f"{summary.written} files written, {summary.skipped} were there already -> {dst}")
+    if summary.failures:
+        raise typer.Exit(EXIT_PARTIAL)
 
 
 @errors_as_lines
@@ -91,9 +99,19 @@ def synth_digits(
     dst: Annotated[
         Path, typer.Argument(help="Folder to write, in CIFAR10-DVS's layout.", show_default=False)
     ],
-    per_class: Annotated[int | None, typer.Option(help="Recordings of each digit.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed makes the same bytes.")] = None,
+    per_class: Annotated[
+        int | None, typer.Option(help="Recordings of each digit.", show_default="100")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed makes the same bytes.", show_default="0")
+    ] = None,
+    duration_us: Annotated[
+        int | None, typer.Option(help="Length of a recording in microseconds.", show_default="300000")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes; 1 works in this one.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a running Dask cluster, such as tcp://host:8786.")
+    ] = None,
 ) -> None:
     """Make recordings of real handwritten digits moved before a simulated DVS128.
 
@@ -105,8 +123,8 @@ def synth_digits(
 
     from events.synth.digits import DigitSettings, write_digits
 
-    given: dict[str, Any] = {"per_class": per_class, "seed": seed}
+    given: dict[str, Any] = {"per_class": per_class, "seed": seed, "duration_us": duration_us}
     settings = replace(DigitSettings(), **{key: value for key, value in given.items() if value is not None})
     with ProgressBar("simulating") as bar:
-        write_digits(dst, settings, workers=workers, progress=bar.show)
+        write_digits(dst, settings, workers=workers, scheduler=scheduler, progress=bar.show)
     say(f"wrote {dst}")

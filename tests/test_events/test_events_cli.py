@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
+from scipy.io import loadmat
 from suites.store_tree import SENSOR_HW, list_tree, moving_dot, write_tree
 from typer.testing import CliRunner
 
@@ -267,6 +268,30 @@ def test_datasets_are_listed(run):
     assert "dvs-cifar10" in run("datasets").stdout
     assert len(json.loads(run("datasets", "--json").stdout)) > 3
     assert json.loads(run("datasets", "nmnist", "--json").stdout)["name"] == "nmnist"
+
+
+def test_mat_writes_files_and_reports_those_it_cannot(run, tree, tmp_path):
+    result = run("mat", tree / "cat" / "0.aedat", "one.mat")
+    assert result.exit_code == 0, result.output
+    assert loadmat(tmp_path / "one.mat")["out1"].shape == (400, 4)
+    shutil.copytree(tree, tmp_path / "bad")
+    (tmp_path / "bad" / "dog" / "1.aedat").write_bytes(b"#!AER-DAT3.1\r\n")
+    result = run("mat", "bad", "mats", "--layout", "tet")
+    assert result.exit_code == 3
+    assert "5 files written, 0 were there already -> mats" in result.stderr
+    assert loadmat(tmp_path / "mats" / "cat" / "0.mat")["out1"].shape == (400, 6)
+
+
+def test_synthetic_digits_convert(run, tmp_path):
+    result = run("synth", "digits", "digits", "--per-class", 2, "--duration-us", 20_000, "--seed", 5)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "digits").rglob("*.aedat"))) == 20
+    result = run("convert", "dvs-cifar10", "digits", "--workers", 1, "--frames", 4, "--split", "random:0:0.5")
+    assert result.exit_code == 0, result.output
+    stored = open_store(tmp_path / "digits-4count.zarr")
+    assert stored.class_names[:2] == ("zero", "one")
+    assert stored.counts() == {"ok": 20, "failed": 0, "missing": 0}
+    assert run("check", "digits-4count.zarr", "--against", "digits").exit_code == 0
 
 
 def test_interrupt_keeps_shards_and_says_how_to_continue(tmp_path):
