@@ -216,12 +216,9 @@ def _label(i: int, frames: np.ndarray, t_edges_us: np.ndarray | None) -> str:
     return f"{i}   {_number(start_ms)} to {_number(stop_ms)} ms   {total}"
 
 
-def _number(milliseconds: float) -> str:
-    return (
-        f"{milliseconds:.0f}"
-        if milliseconds >= 10 or milliseconds == int(milliseconds)
-        else f"{milliseconds:.1f}"
-    )
+def _number(value: float) -> str:
+    """Return a value as text, with a decimal where it is small and not whole."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
 def _header_width(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
@@ -274,7 +271,7 @@ def _draw_strip(
         last = f"{_number(span_us / 1000)} ms"
         pen.text((left, bars_bottom + 4), "0", fill=INK_RGB, font=font)
         pen.text((right - font.getlength(last), bars_bottom + 4), last, fill=INK_RGB, font=font)
-        unit = f"tallest bar {tallest:,.0f} per ms"
+        unit = f"tallest bar {_number(tallest)} per ms"
         pen.text(((left + right - font.getlength(unit)) / 2, bars_bottom + 4), unit, fill=INK_RGB, font=font)
 
 

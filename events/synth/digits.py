@@ -47,7 +47,7 @@ class DigitSettings:
         seed: Draws the chip, the order of the pictures, and each recording's noise.
         duration_us: Length of a recording in microseconds.
         step_us: Time between renderings; events have times of their own within it.
-        digit_px: Height and width at which a digit is shown, in sensor pixels.
+        digit_px: Height and width at which a digit and its border are shown, in sensor pixels.
         contrast: Light of the brightest stroke over light of the background.
         sensor: The simulated sensor.
         motion: How the picture moves.
@@ -57,7 +57,7 @@ class DigitSettings:
     seed: int = 0
     duration_us: int = 300_000
     step_us: int = 1_000
-    digit_px: int = 96
+    digit_px: int = 120
     contrast: float = 4.0
     sensor: SensorSettings = field(default_factory=SensorSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
@@ -129,9 +129,14 @@ def write_digits(
 def write_some_digits(which: tuple[tuple[int, int], ...], *, dst: Path, settings: DigitSettings) -> int:
     """Write recordings, each given by label and number; return how many. The work of one job."""
     for label, number in which:
-        path = dst / recording_path(label, number)
-        events = record_digit(label, number, settings)
-        write_recording(path, events, format="aedat2", sensor_hw=settings.sensor.sensor_hw)
+        picture = picture_order(label, settings.seed)[number]
+        write_recording(
+            dst / recording_path(label, number),
+            record_digit(label, number, settings),
+            format="aedat2",
+            sensor_hw=settings.sensor.sensor_hw,
+            comments=(f"Simulated by spikeline: load_digits, digit {label}, its picture {picture}",),
+        )
     return len(which)
 
 
@@ -169,7 +174,9 @@ def picture_order(label: int, seed: int) -> np.ndarray:
 def log_picture(image: np.ndarray, settings: DigitSettings) -> np.ndarray:
     """Return a digit as the sensor's surroundings: natural log of light, background 0.
 
-    The digit is enlarged bicubically, as CIFAR10-DVS's pictures were, and lies in the middle.
+    The digit gets a border of one background pixel, because strokes reach the edge of the 8x8 pictures
+    and would end there as if cut; it is enlarged bicubically, as CIFAR10-DVS's pictures were, and lies
+    in the middle.
 
     Args:
         image: Grey levels 0 to 16, shape [8, 8].
@@ -178,7 +185,7 @@ def log_picture(image: np.ndarray, settings: DigitSettings) -> np.ndarray:
     Returns:
         float32, the sensor's size and a margin for the motion.
     """
-    grey = Image.fromarray(np.round(image * 255 / LARGEST_GREY).astype(np.uint8))
+    grey = Image.fromarray(np.round(np.pad(image, 1) * 255 / LARGEST_GREY).astype(np.uint8))
     size = (settings.digit_px, settings.digit_px)
     digit = np.asarray(grey.resize(size, Image.Resampling.BICUBIC)) / 255
     margin = 2 * int(np.ceil(settings.motion.radius_px)) + 1

@@ -1,0 +1,368 @@
+"""What is in a recording or a store, as plain values for programs and as text for people."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from events.datasets.listing import SPLIT_NAMES
+from events.readers.registry import READERS, open_recording
+from events.recording import EventDigest, ReadOptions, Recording
+from events.store.layout import STATUS_OK, shard_name
+from events.store.reader import FrameStore, open_store
+
+DEFAULT_OPTIONS = ReadOptions()
+
+# A pixel is called hot where it sent more than this many times the events of the pixel at the given
+# percentile, and at least so many.
+HOT_TIMES = 5
+HOT_PERCENTILE = 99
+HOT_AT_LEAST = 50
+# Hot pixels and missing shards that are named; all are counted.
+NAMED_AT_MOST = 10
+# Milliseconds by which the clock may step back and still have its events counted in one millisecond.
+RATE_MEMORY_MS = 1000
+
+
+def recording_info(
+    path: Path | str, options: ReadOptions = DEFAULT_OPTIONS, *, digest: bool = False
+) -> dict[str, Any]:
+    """Read a recording to its end and return what is in it; memory does not grow with its length.
+
+    Args:
+        path: The recording.
+        options: How to read it.
+        digest: Also compute the digest of each field (`events.recording.EventDigest`).
+
+    Returns:
+        Plain JSON types: `format`, `sensor`, `events`, `on_share`, times in microseconds, rates, hot
+        pixels, `report` (a `FileReport`), `header`, and `digest` where asked for.
+
+    Raises:
+        EventsError: The file cannot be read; see `events.readers.registry.open_recording`.
+    """
+    recording = open_recording(path, options)
+    survey = _Survey(recording.sensor_hw)
+    field_digest = EventDigest()
+    for chunk in recording.chunks():
+        survey.update(chunk)
+        if digest:
+            field_digest.update(chunk)
+    info = _recording_facts(recording) | survey.as_dict()
+    return info | ({"digest": field_digest.as_dict()} if digest else {})
+
+
+def _recording_facts(recording: Recording) -> dict[str, Any]:
+    return {
+        "kind": "recording",
+        "path": str(recording.path),
+        "format": recording.format,
+        "sensor": {"height": recording.sensor_hw[0], "width": recording.sensor_hw[1]},
+        "header": {name: _plain(value) for name, value in recording.facts.items()},
+        "damaged": recording.report.damaged,
+        "report": recording.report.as_dict(),
+    }
+
+
+class _Survey:
+    """Counts over a stream of events: how many, when, where, of which polarity."""
+
+    def __init__(self, sensor_hw: tuple[int, int]) -> None:
+        self.events = self.on = 0
+        self.t_first_us: int | None = None
+        self.earliest_us = self.latest_us = 0
+        self._width = sensor_hw[1]
+        self._per_pixel = np.zeros(sensor_hw[0] * sensor_hw[1], np.int64)
+        self._recent: dict[int, int] = {}
+        self._peak = (0, 0)
+
+    def update(self, events: np.ndarray) -> None:
+        """Add the next events, shape [n], EVENT_DTYPE."""
+        if len(events) == 0:
+            return
+        t = events["t"]
+        earliest_us, latest_us = int(t.min()), int(t.max())
+        if self.t_first_us is None:
+            self.t_first_us = int(t[0])
+            self.earliest_us, self.latest_us = earliest_us, latest_us
+        self.earliest_us = min(self.earliest_us, earliest_us)
+        self.latest_us = max(self.latest_us, latest_us)
+        self.events += len(events)
+        self.on += int(np.count_nonzero(events["p"]))
+        pixel = events["y"].astype(np.int64) * self._width + events["x"]
+        self._per_pixel += np.bincount(pixel, minlength=len(self._per_pixel))
+        self._count_milliseconds(t - self.t_first_us)
+
+    def _count_milliseconds(self, elapsed_us: np.ndarray) -> None:
+        """Find the busiest millisecond, carrying over the last ones of the chunk before."""
+        millisecond, counts = np.unique(elapsed_us // 1000, return_counts=True)
+        together = dict(self._recent)
+        for ms, count in zip(millisecond.tolist(), counts.tolist(), strict=True):
+            together[ms] = together.get(ms, 0) + count
+        busiest = max(together, key=lambda ms: (together[ms], -ms))
+        self._peak = max(self._peak, (together[busiest], -busiest))
+        newest = max(together)
+        self._recent = {ms: count for ms, count in together.items() if ms > newest - RATE_MEMORY_MS}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was counted as plain JSON types; None where there are no events to say."""
+        duration_us = self.latest_us - self.earliest_us
+        active = int(np.count_nonzero(self._per_pixel))
+        return {
+            "events": self.events,
+            "on": self.on,
+            "off": self.events - self.on,
+            "on_share": self.on / self.events if self.events else None,
+            "t_first_us": self.t_first_us,
+            "earliest_us": self.earliest_us if self.events else None,
+            "latest_us": self.latest_us if self.events else None,
+            "duration_us": duration_us if self.events else None,
+            "mean_rate_hz": self.events / duration_us * 1e6 if duration_us else None,
+            "peak_events_per_ms": self._peak[0] if self.events else None,
+            "peak_at_ms": -self._peak[1] if self.events else None,
+            "active_pixels": active,
+            "pixels": len(self._per_pixel),
+            **self._hot_pixels(),
+        }
+
+    def _hot_pixels(self) -> dict[str, Any]:
+        limit = max(HOT_AT_LEAST, HOT_TIMES * float(np.percentile(self._per_pixel, HOT_PERCENTILE)))
+        hot = np.flatnonzero(self._per_pixel > limit)
+        busiest_first = hot[np.argsort(-self._per_pixel[hot], kind="stable")]
+        named = [
+            {"x": int(i % self._width), "y": int(i // self._width), "events": int(self._per_pixel[i])}
+            for i in busiest_first[:NAMED_AT_MOST]
+        ]
+        return {
+            "hot_pixels": len(hot),
+            "hot_events": int(self._per_pixel[hot].sum()),
+            "hottest_pixels": named,
+        }
+
+
+def store_info(path: Path | str) -> dict[str, Any]:
+    """Return what is in a store, finished or not, without reading its frames.
+
+    Returns:
+        Plain JSON types: shape, dtype, codec, bytes and compression ratio, shards present and missing,
+        samples by class and split, events, saturation, `config_hash`, settings, provenance.
+
+    Raises:
+        StoreError: There is no store at the path, or it is of another schema version.
+    """
+    store = open_store(path, allow_partial=True)
+    attributes = store.attributes
+    shards = _shards(store)
+    ok = int(np.count_nonzero(store.status == STATUS_OK))
+    raw_bytes = ok * int(np.prod(store.shape[1:])) * store.dtype.itemsize
+    return {
+        "kind": "store",
+        "path": str(store.path),
+        "complete": attributes.get("complete") is True,
+        "dataset": attributes.get("dataset"),
+        "shape": list(store.shape),
+        "dtype": store.dtype.name,
+        "sensor": {"height": store.sensor_hw[0], "width": store.sensor_hw[1]},
+        "codec": attributes.get("codec"),
+        "shard_samples": attributes.get("shard_samples"),
+        **shards,
+        "raw_bytes": raw_bytes,
+        "ratio": raw_bytes / shards["frame_bytes"] if shards["frame_bytes"] else None,
+        "bytes_per_sample": shards["frame_bytes"] / ok if ok else None,
+        "samples": store.counts(),
+        "classes": _samples_by_class(store),
+        "split_rule": attributes.get("split_rule"),
+        "events": int(store.n_events.sum(dtype=np.int64)),
+        "saturated_pixels": int(store.n_saturated.sum(dtype=np.int64)),
+        "saturated_samples": int(np.count_nonzero(store.n_saturated)),
+        "config_hash": store.config_hash,
+        "binning": attributes.get("binning"),
+        "read": attributes.get("read"),
+        "source": attributes.get("source"),
+        "listing_problems": attributes.get("listing_problems", []),
+        "failed_files": attributes.get("failed_files", []),
+        "tool_version": attributes.get("tool_version"),
+        "command": attributes.get("command"),
+        "created": attributes.get("created"),
+    }
+
+
+def _shards(store: FrameStore) -> dict[str, Any]:
+    """Return how many shard files there should be, are, and lack, and the bytes of those there."""
+    per_shard = int(store.attributes["shard_samples"])
+    files = [store.path / "frames" / shard_name(i) for i in range(-(-store.shape[0] // per_shard))]
+    sizes = {i: file.stat().st_size for i, file in enumerate(files) if file.is_file()}
+    missing = [i for i in range(len(files)) if i not in sizes]
+    return {
+        "shards": len(files),
+        "shards_present": len(sizes),
+        "shards_missing": len(missing),
+        "first_missing_shards": missing[:NAMED_AT_MOST],
+        "frame_bytes": sum(sizes.values()),
+    }
+
+
+def _samples_by_class(store: FrameStore) -> dict[str, dict[str, int]]:
+    """Return the samples that are ok, by class name and split."""
+    ok = store.status == STATUS_OK
+    cells = store.label[ok].astype(np.int64) * len(SPLIT_NAMES) + store.split[ok]
+    counts = np.bincount(cells, minlength=len(store.class_names) * len(SPLIT_NAMES))
+    table = counts.reshape(-1, len(SPLIT_NAMES)).tolist()
+    return {
+        name: dict(zip(SPLIT_NAMES, row, strict=True))
+        for name, row in zip(store.class_names, table, strict=False)
+    }
+
+
+def format_info(info: dict[str, Any]) -> str:
+    """Return what `recording_info` or `store_info` found as text, one fact a line."""
+    rows = _store_rows(info) if info["kind"] == "store" else _recording_rows(info)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([info["path"], *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def _recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    sensor, report = info["sensor"], info["report"]
+    rows = [
+        ("format", f"{READERS[info['format']].title}, {_bytes(report['bytes_total'])}"),
+        ("sensor", f"{sensor['height']} x {sensor['width']} (height x width)"),
+        ("events", f"{info['events']:,}"),
+    ]
+    if info["events"]:
+        rows += [
+            ("polarity", f"{info['on']:,} ON ({100 * info['on_share']:.1f} %), {info['off']:,} OFF"),
+            ("time", f"{info['earliest_us']:,} to {info['latest_us']:,} us, {_seconds(info['duration_us'])}"),
+            ("rate", _rate_text(info)),
+            ("clock", _clock_text(report)),
+            ("pixels", f"{info['active_pixels']:,} of {info['pixels']:,} sent events"),
+            ("hot pixels", _hot_text(info)),
+        ]
+    rows.append(("damage", _damage_text(report)))
+    rows += [("note", note) for note in report["notes"]]
+    rows += [(name.replace("_", " "), _one_line(value)) for name, value in info["header"].items()]
+    rows += [(f"digest {name}", str(value)) for name, value in info.get("digest", {}).items()]
+    return rows
+
+
+def _rate_text(info: dict[str, Any]) -> str:
+    peak = f"at most {info['peak_events_per_ms']:,} in a millisecond (at {info['peak_at_ms']:,} ms)"
+    return peak if info["mean_rate_hz"] is None else f"{info['mean_rate_hz']:,.0f} events/s, {peak}"
+
+
+def _clock_text(report: dict[str, Any]) -> str:
+    said = []
+    if report["backward_steps"]:
+        steps, largest = report["backward_steps"], report["largest_backward_us"]
+        said.append(f"{steps:,} backward steps, the largest {largest:,} us")
+    if report["wraps"]:
+        said.append(f"{report['wraps']} wraps continued")
+    return "; ".join(said) or "never steps back"
+
+
+def _hot_text(info: dict[str, Any]) -> str:
+    if not info["hot_pixels"]:
+        return "none"
+    places = ", ".join(f"x={p['x']} y={p['y']} ({p['events']:,})" for p in info["hottest_pixels"][:3])
+    share = 100 * info["hot_events"] / info["events"]
+    return f"{info['hot_pixels']} with {share:.1f} % of all events: {places}"
+
+
+def _damage_text(report: dict[str, Any]) -> str:
+    counted = {
+        "partial record at the end": report["partial_records"],
+        "events outside the sensor": report["out_of_sensor"],
+        "bytes skipped": report["bytes_skipped"],
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
+    if report["first_damage_byte"] is not None:
+        said = f"{said or 'damaged'}, first at byte {report['first_damage_byte']:,}"
+    special = report["special_events"]
+    return (said or "none") + (f"; {special:,} special events left out" if special else "")
+
+
+def _store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    samples, source = info["samples"], info["source"] or {}
+    missing = f", {samples['missing']:,} missing" if samples["missing"] else ""
+    rows = [
+        ("state", "complete" if info["complete"] else "UNFINISHED: run the same conversion again"),
+        ("dataset", f"{info['dataset']}, split rule {info['split_rule']}"),
+        ("samples", f"{samples['ok']:,} ok, {samples['failed']:,} failed{missing}"),
+        ("frames", f"{' x '.join(map(str, info['shape']))} (N x T x P x H x W), {info['dtype']}"),
+        ("disk", _disk_text(info)),
+        ("shards", _shards_text(info)),
+        (
+            "events",
+            f"{info['events']:,}; saturated pixels {info['saturated_pixels']:,} "
+            f"in {info['saturated_samples']:,} samples",
+        ),
+        ("binning", _settings_text(info["binning"])),
+        ("reading", _settings_text(info["read"])),
+        (
+            "source",
+            f"{source.get('root_name')}: {source.get('files', 0):,} files, {_bytes(source.get('bytes', 0))}",
+        ),
+        ("config", str(info["config_hash"])),
+        ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
+    ]
+    rows += [("class", _class_text(name, counts)) for name, counts in info["classes"].items()]
+    rows += [("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]]
+    rows += [("noticed", problem) for problem in info["listing_problems"]]
+    return rows
+
+
+def _disk_text(info: dict[str, Any]) -> str:
+    if not info["frame_bytes"]:
+        return "nothing yet"
+    return (
+        f"{_bytes(info['frame_bytes'])}, {_bytes(info['bytes_per_sample'] or 0)} a sample, "
+        f"{info['ratio']:.1f} times smaller than plain (codec {info['codec']})"
+    )
+
+
+def _shards_text(info: dict[str, Any]) -> str:
+    text = f"{info['shards_present']} of {info['shards']}, {info['shard_samples']} samples each"
+    if info["first_missing_shards"]:
+        text += f"; missing {', '.join(map(str, info['first_missing_shards']))}"
+        text += " and more" if info["shards_missing"] > len(info["first_missing_shards"]) else ""
+    return text
+
+
+def _class_text(name: str, counts: dict[str, int]) -> str:
+    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    return f"{name}: {parts or 'no samples'}"
+
+
+def _settings_text(settings: dict[str, Any] | None) -> str:
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    return ", ".join(f"{name} {_one_line(value)}" for name, value in given.items())
+
+
+def _one_line(value: object) -> str:
+    """Return a value as text of one line that is not too long for a terminal."""
+    text = (
+        " ".join(" x ".join(map(str, value)).split())
+        if isinstance(value, list)
+        else " ".join(str(value).split())
+    )
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _plain(value: object) -> object:
+    """Return a header fact as a plain JSON type."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
+def _seconds(microseconds: int) -> str:
+    return f"{microseconds / 1e6:,.3f} s"
