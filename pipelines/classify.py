@@ -1,6 +1,8 @@
 """Train a classifier: data, training, validation, one test, report. Resumes bit for bit."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,21 +111,40 @@ def _train(job: _TrainJob, display: Display) -> FitResult:
         if settings.devices == 1:
             return _train_process(fabric, job, display, interruption)
         # Every process notes Ctrl-C for itself; here it must not break off waiting for them.
-        return fabric.launch(_train_process, job, None, None)
+        return _launch(fabric, job)
 
 
-def _train_process(fabric: Any, job: _TrainJob, display: Display | None, interruption: Any) -> FitResult:
+def _launch(fabric: Any, job: _TrainJob) -> FitResult:
+    """Train in processes of their own, and bring back what the first returns or what one of them raised."""
+    from torch.multiprocessing import ProcessRaisedException
+
+    try:
+        # Fabric looks for tensors in what goes in and out, and refuses frozen dataclasses there.
+        return FitResult(**fabric.launch(partial(_train_beside_others, job=job)))
+    except ProcessRaisedException as error:
+        # Only text comes back; of our own errors, the last line is `module.Class: message`.
+        module, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        if module.rpartition(".")[0] in ("events.errors", "snn.errors", "pipelines.errors"):
+            raise RunError(message) from None
+        raise
+
+
+def _train_beside_others(fabric: Any, *, job: _TrainJob) -> dict[str, Any]:
+    with interruptible() as interruption:
+        return asdict(_train_process(fabric, job, PlainLines(), interruption))
+
+
+def _train_process(
+    fabric: Any, job: _TrainJob, display: Display, should_stop: Callable[[], bool]
+) -> FitResult:
     """Train in this process, one of `fabric.world_size`."""
-    if interruption is None:
-        with interruptible() as own:
-            return _train_process(fabric, job, PlainLines(), own)
     experiment, settings = job.experiment, job.experiment.training
     set_reproducible(settings)
     torch.manual_seed(experiment.seed)
     network = new_network(experiment, job.store)
     # The same weights everywhere, but not the same dropout.
     torch.manual_seed(experiment.seed + fabric.global_rank)
-    observer = RunObserver(RunFolder(job.run), settings, display or PlainLines())
+    observer = RunObserver(RunFolder(job.run), settings, display)
     if job.resume and fabric.global_rank == 0:
         observer.go_back_to(load_checkpoint(RunFolder(job.run).checkpoints / LAST)["feed"]["epoch"])
     with _train_feed(fabric, job) as feed, _validation_feed(fabric, job) as validation, observer:
@@ -137,7 +158,7 @@ def _train_process(fabric: Any, job: _TrainJob, display: Display | None, interru
             folder=RunFolder(job.run).checkpoints,
             observer=observer,
             resume=job.resume,
-            should_stop=interruption,
+            should_stop=should_stop,
         )
 
 
