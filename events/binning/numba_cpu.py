@@ -100,18 +100,20 @@ def _fill(
     by_area = settings.resize == "area" and settings.size_hw is not None
     height, width = sensor_hw if by_area else settings.size_hw or sensor_hw
     size = 2 * height * width
-    y_offset = _offsets(sensor_hw[0], height, width, size)
-    x_offset = _offsets(sensor_hw[1], width, 1, size)
+    row_offset = _row_offsets(sensor_hw[0], height, width)
+    column_offset = _offsets(sensor_hw[1], width, 1, size)
     if settings.value == "binary":
-        return _fill_binary(words, *runs, y_offset, x_offset, flat)
+        return _fill_binary(words, *runs, row_offset, column_offset, flat)
     if settings.value == "last_time":
         _check_spans(t_edges_us)
-        return _fill_last_times(words, *runs, y_offset, x_offset, t_edges_us, settings.largest_value, flat)
+        return _fill_last_times(
+            words, *runs, row_offset, column_offset, t_edges_us, settings.largest_value, flat
+        )
     if by_area and settings.size_hw is not None:
         rows = area_overlaps(sensor_hw[0], settings.size_hw[0])
         columns = area_overlaps(sensor_hw[1], settings.size_hw[1])
-        return _fill_area(words, *runs, y_offset, x_offset, rows, columns, flat)
-    return _fill_counts(words, *runs, y_offset, x_offset, flat)
+        return _fill_area(words, *runs, row_offset, column_offset, rows, columns, flat)
+    return _fill_counts(words, *runs, row_offset, column_offset, flat)
 
 
 def _check_spans(t_edges_us: np.ndarray) -> None:
@@ -121,6 +123,13 @@ def _check_spans(t_edges_us: np.ndarray) -> None:
             f"a frame spans {longest} microseconds, more than four years; "
             "the clock of this recording is damaged, use value 'count' or 'binary'"
         )
+
+
+@lru_cache(maxsize=16)
+def _row_offsets(pixels: int, height: int, width: int) -> np.ndarray:
+    """Return where every row leads, those of polarity ON after those of OFF; uint64 [2 * 65536]."""
+    off = _offsets(pixels, height, width, 2 * height * width)
+    return np.concatenate([off, off + np.uint64(height * width)])
 
 
 @lru_cache(maxsize=16)
@@ -236,18 +245,17 @@ def _find_runs(words, t_first, width_us, kept, to_last):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _cell(word, y_offset, x_offset, plane):  # type: ignore[no-untyped-def]
-    """Return where the event of a word (x, y, p from the low end) leads in the buffer.
+def _cell(word, row_offset, column_offset):  # type: ignore[no-untyped-def]
+    """Return where the event of a word leads in the buffer.
 
-    Unsigned throughout: Numba then leaves out its handling of negative indices.
+    The word holds, from its low end, x and y of 16 bits each and p of one bit, so that y and p together
+    are one index. Unsigned throughout: Numba then leaves out its handling of negative indices.
     """
-    x = word & np.uint64(0xFFFF)
-    y = (word >> np.uint64(16)) & np.uint64(0xFFFF)
-    return ((word >> np.uint64(32)) & np.uint64(1)) * plane + y_offset[y] + x_offset[x]
+    return row_offset[(word >> np.uint64(16)) & np.uint64(0x1FFFF)] + column_offset[word & np.uint64(0xFFFF)]
 
 
 @njit(cache=True, nogil=True)
-def _fill_counts(words, start, stop, first, y_offset, x_offset, out):  # type: ignore[no-untyped-def]
+def _fill_counts(words, start, stop, first, row_offset, column_offset, out):  # type: ignore[no-untyped-def]
     """Count events, stopping at the largest value of the dtype."""
     size = out.shape[1]
     top = np.iinfo(out.dtype).max
@@ -255,7 +263,7 @@ def _fill_counts(words, start, stop, first, y_offset, x_offset, out):  # type: i
     saturated = 0
     for f in range(len(out)):
         frame = out[f]
-        events = _count_frame(words, start, stop, first, f, y_offset, x_offset, size, buffer)
+        events = _count_frame(words, start, stop, first, f, row_offset, column_offset, buffer)
         counted = 0
         for cell in range(size):
             counted += buffer[cell]
@@ -263,7 +271,7 @@ def _fill_counts(words, start, stop, first, y_offset, x_offset, out):  # type: i
             buffer[cell] = 0
         if counted != events:
             counts = np.zeros(_BUFFER_FRAMES * size, np.int32)
-            _count_frame(words, start, stop, first, f, y_offset, x_offset, size, counts)
+            _count_frame(words, start, stop, first, f, row_offset, column_offset, counts)
             if _any_in_margin(counts, size):
                 return -1
             saturated += (counts > top).sum()
@@ -273,14 +281,13 @@ def _fill_counts(words, start, stop, first, y_offset, x_offset, out):  # type: i
 
 @njit(cache=True, nogil=True)
 def _count_frame(  # type: ignore[no-untyped-def]
-    words, start, stop, first, f, y_offset, x_offset, size, counts
+    words, start, stop, first, f, row_offset, column_offset, counts
 ):
     """Add the events of frame f to counts; return how many there are."""
-    plane = np.uint64(size // 2)
     events = 0
     for run in range(first[f], first[f + 1]):
         for i in range(start[run], stop[run]):
-            counts[_cell(words[2 * i + 1], y_offset, x_offset, plane)] += 1
+            counts[_cell(words[2 * i + 1], row_offset, column_offset)] += 1
         events += stop[run] - start[run]
     return events
 
@@ -295,15 +302,14 @@ def _any_in_margin(buffer, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill_binary(words, start, stop, first, y_offset, x_offset, out):  # type: ignore[no-untyped-def]
+def _fill_binary(words, start, stop, first, row_offset, column_offset, out):  # type: ignore[no-untyped-def]
     """Write 1 where there is an event."""
     size = out.shape[1]
-    plane = np.uint64(size // 2)
     buffer = np.zeros(_BUFFER_FRAMES * size, out.dtype)
     for f in range(len(out)):
         for run in range(first[f], first[f + 1]):
             for i in range(start[run], stop[run]):
-                buffer[_cell(words[2 * i + 1], y_offset, x_offset, plane)] = 1
+                buffer[_cell(words[2 * i + 1], row_offset, column_offset)] = 1
         _move(buffer, out[f])
     return -1 if _any_in_margin(buffer, size) else 0
 
@@ -318,11 +324,10 @@ def _move(buffer, frame):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fill_last_times(  # type: ignore[no-untyped-def]
-    words, start, stop, first, y_offset, x_offset, t_edges_us, top, out
+    words, start, stop, first, row_offset, column_offset, t_edges_us, top, out
 ):
     """Write the scaled time of the latest event of each pixel."""
     size = out.shape[1]
-    plane = np.uint64(size // 2)
     buffer = np.zeros(_BUFFER_FRAMES * size, out.dtype)
     for f in range(len(out)):
         span = t_edges_us[f + 1] - 1 - t_edges_us[f]
@@ -330,7 +335,7 @@ def _fill_last_times(  # type: ignore[no-untyped-def]
             for i in range(start[run], stop[run]):
                 elapsed = min(max(np.int64(words[2 * i]) - t_edges_us[f], 0), max(span, 0))
                 value = 1 + elapsed * (top - 1) // span if span > 0 else top
-                cell = _cell(words[2 * i + 1], y_offset, x_offset, plane)
+                cell = _cell(words[2 * i + 1], row_offset, column_offset)
                 buffer[cell] = max(buffer[cell], value)
         _move(buffer, out[f])
     return -1 if _any_in_margin(buffer, size) else 0
@@ -338,7 +343,7 @@ def _fill_last_times(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fill_area(  # type: ignore[no-untyped-def]
-    words, start, stop, first, y_offset, x_offset, rows, columns, out
+    words, start, stop, first, row_offset, column_offset, rows, columns, out
 ):
     """Count at sensor size, then share each count among the cells over its pixel."""
     (H, h), (W, w) = rows.shape, columns.shape
@@ -348,7 +353,7 @@ def _fill_area(  # type: ignore[no-untyped-def]
     shares = np.empty(2 * H * W, np.int64)
     saturated = 0
     for f in range(len(out)):
-        _count_frame(words, start, stop, first, f, y_offset, x_offset, 2 * h * w, counts)
+        _count_frame(words, start, stop, first, f, row_offset, column_offset, counts)
         shares[:] = 0
         _share_counts(counts[: 2 * h * w].reshape(2, h, w), rows, columns, shares.reshape(2, H, W))
         counts[: 2 * h * w] = 0
