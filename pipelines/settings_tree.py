@@ -75,7 +75,8 @@ def _converted(value: Any, annotation: Any, *, where: str, path: str) -> Any:
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
-        return get_args(annotation)
+        # None first: its word must not be taken for text.
+        return tuple(sorted(get_args(annotation), key=lambda kind: kind is not type(None)))
     return (annotation,)
 
 

@@ -233,7 +233,17 @@ def _over_processes(fabric: Any, totals: EpochTotals) -> EpochTotals:
 
 
 def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> None:
-    """Write everything that decides how training goes on. Every process must call it."""
+    """Write everything that decides how training goes on. Every process must call it.
+
+    Raises:
+        TrainingError: A weight is not finite, so this would be no checkpoint to go on from.
+    """
+    for name, parameter in training.network.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrainingError(
+                f"epoch {source.epoch + 1}, batch {source.batch}: {name} is not finite after the step; "
+                "lower training.learning_rate or set training.gradient_clip"
+            )
     states = [random_state()]
     totals = [training.totals.as_dict()]
     if training.fabric.world_size > 1:
