@@ -278,6 +278,10 @@ def _reported() -> Iterator[None]:
     except (EventsError, PipelineError, SnnError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE if isinstance(error, ExperimentError | ConfigError) else PROBLEM) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(PROBLEM) from None
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

@@ -3,7 +3,10 @@
 import sys
 import time
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Seconds between plain lines of one activity.
 LINE_EVERY_S = 10.0
@@ -55,11 +58,12 @@ class PlainLines:
 class Bars:
     """A bar with rate and time left under the lines printed so far, for terminals."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        """Draw on a console, by default on stderr."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
