@@ -211,15 +211,20 @@ def _simulate(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fire_noise(step, state, refractory_us, noise, done, step_events):  # type: ignore[no-untyped-def]
-    """Send this step's noise events; a pixel in reset sends none."""
+    """Send this step's noise events and hold their pixels; a pixel held already sends none."""
     fired = 0
-    while done < len(noise.t_us) and noise.t_us[done] < step.start_us + step.step_us:
-        pixel, in_step_us = noise.pixel[done], noise.t_us[done] - step.start_us
+    end_us = step.start_us + step.step_us
+    while done < len(noise.t_us) and noise.t_us[done] < end_us:
+        pixel, at_us = noise.pixel[done], noise.t_us[done]
         if not np.isnan(state.memory[pixel]):
-            step_events = _grown(step_events, fired)
-            step_events[fired] = _pack(in_step_us, step.step_us, pixel, noise.on[done])
+            if fired == len(step_events):
+                step_events = _doubled(step_events)
+            step_events[fired] = _pack(at_us - step.start_us, step.step_us, pixel, noise.on[done])
             fired += 1
-            _reset(pixel, in_step_us + refractory_us, step, state)
+            state.memory[pixel] = np.nan
+            state.held_pixel[state.held[0]] = pixel
+            state.released_us[state.held[0]] = at_us + refractory_us
+            state.held[0] += 1
         done += 1
     return step_events, fired, done
 
@@ -229,25 +234,40 @@ def _fire_changed(  # type: ignore[no-untyped-def]
     step, state, refractory_us, pixels, changed, step_events, fired
 ):
     """Send the events of the marked pixels, as many as each pixel has time for in this step."""
+    # Taken out of the tuples once: each use of a tuple's array inside the loop would count references.
+    memory, level, level_next = state.memory, step.level, step.level_next
+    held_pixel, released_us, held = state.held_pixel, state.released_us, state.held[0]
+    on_threshold, off_threshold = pixels.on_threshold, pixels.off_threshold
     eights = changed.view(np.uint64)
     for eight in range(len(eights)):
         if eights[eight] == 0:
             continue
         for pixel in range(8 * eight, 8 * eight + 8):
-            while changed[pixel]:
-                rise = step.level_next[pixel] - state.memory[pixel]
-                on = rise >= pixels.on_threshold[pixel]
-                if not (on or -rise >= pixels.off_threshold[pixel]):  # also where it is held: NaN
+            if not changed[pixel]:
+                continue
+            slope = level_next[pixel] - level[pixel]
+            while True:
+                rise = level_next[pixel] - memory[pixel]
+                on = rise >= on_threshold[pixel]
+                if not (on or -rise >= off_threshold[pixel]):  # also where it is held: NaN
                     break
-                change = pixels.on_threshold[pixel] if on else -pixels.off_threshold[pixel]
-                slope = step.level_next[pixel] - step.level[pixel]
-                crossing = state.memory[pixel] + change - step.level[pixel]
+                change = on_threshold[pixel] if on else -off_threshold[pixel]
+                crossing = memory[pixel] + change - level[pixel]
                 share = crossing / slope if slope != 0 else 0.0
                 in_step_us = min(max(share, 0.0), 1.0) * step.step_us
-                step_events = _grown(step_events, fired)
+                if fired == len(step_events):
+                    step_events = _doubled(step_events)
                 step_events[fired] = _pack(in_step_us, step.step_us, pixel, np.uint64(on))
                 fired += 1
-                _reset(pixel, in_step_us + refractory_us, step, state)
+                until_us = in_step_us + refractory_us
+                if until_us < step.step_us:
+                    memory[pixel] = level[pixel] + until_us / step.step_us * slope
+                else:
+                    memory[pixel] = np.nan
+                    held_pixel[held] = pixel
+                    released_us[held] = step.start_us + until_us
+                    held += 1
+    state.held[0] = held
     return step_events, fired
 
 
@@ -280,38 +300,21 @@ def _find_changed(level, memory, pixels, changed):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _reset(pixel, until_in_step_us, step, state):  # type: ignore[no-untyped-def]
-    """Hold a pixel in reset until a time counted from the start of this step."""
-    if until_in_step_us < step.step_us:
-        _remember(pixel, until_in_step_us, step, state)
-        return
-    state.memory[pixel] = np.nan
-    held = state.held[0]
-    state.held_pixel[held] = pixel
-    state.released_us[held] = step.start_us + until_in_step_us
-    state.held[0] = held + 1
-
-
-@njit(cache=True, nogil=True)
 def _release(step, state):  # type: ignore[no-untyped-def]
     """Let go the pixels whose refractory time ends in this step."""
+    level, level_next, memory = step.level, step.level_next, state.memory
+    held_pixel, released_us = state.held_pixel, state.released_us
     kept = 0
     for k in range(state.held[0]):
-        pixel, in_step_us = state.held_pixel[k], state.released_us[k] - step.start_us
+        pixel, in_step_us = held_pixel[k], released_us[k] - step.start_us
         if in_step_us < step.step_us:
-            _remember(pixel, in_step_us, step, state)
+            share = in_step_us / step.step_us
+            memory[pixel] = level[pixel] + share * (level_next[pixel] - level[pixel])
         else:
-            state.held_pixel[kept] = pixel
-            state.released_us[kept] = state.released_us[k]
+            held_pixel[kept] = pixel
+            released_us[kept] = released_us[k]
             kept += 1
     state.held[0] = kept
-
-
-@njit(cache=True, nogil=True)
-def _remember(pixel, in_step_us, step, state):  # type: ignore[no-untyped-def]
-    """Let a pixel remember what it sees at a time counted from the start of this step."""
-    share = in_step_us / step.step_us
-    state.memory[pixel] = step.level[pixel] + share * (step.level_next[pixel] - step.level[pixel])
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -344,9 +347,3 @@ def _doubled(array):  # type: ignore[no-untyped-def]
     larger = np.empty(2 * len(array), array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-@njit(cache=True, nogil=True)
-def _grown(array, used):  # type: ignore[no-untyped-def]
-    """Return the array, or a longer copy where it is full."""
-    return _doubled(array) if used == len(array) else array
