@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from PIL import Image
 
 from events.binning.settings import BinSettings
 from events.convert import ConvertSettings, convert
 from events.datasets.class_order import CIFAR10_CLASSES
 from events.datasets.registry import list_samples
-from events.recording import EVENT_DTYPE
+from events.synth.motion import MotionSettings, closed_loops
+from events.synth.sensor import SensorSettings, draw_pixels, record_moving_picture
 from events.writers.registry import write_recording
 
 EVENTS = 181_000
@@ -33,32 +35,36 @@ SENSOR_HW = (128, 128)
 
 
 def loop_recording(seed: int) -> np.ndarray:
-    """Return events of a random image moved once round a closed loop, as CIFAR10-DVS was recorded.
+    """Return events of a picture moved in closed loops before a simulated DVS128, as in CIFAR10-DVS.
 
-    Events fall where the moving image changes: with probability |gradient . velocity|, ON where it gets
-    brighter, plus a tenth of noise. About a quarter of all cells of ten frames are then occupied.
+    The picture has 32 x 32 pixels like CIFAR-10's, of flat patches with edges between them, enlarged to the
+    sensor; its contrast is raised until the recording has enough events, which are then cut off. About a
+    fifth of the pixels of ten frames are occupied. Pictures that are all texture, without flat patches, take
+    half as many bytes again and about twice the time to compress.
     """
     rng = np.random.default_rng(seed)
-    height, width = SENSOR_HW
-    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    spectrum = np.fft.fft2(rng.standard_normal(SENSOR_HW)) * np.exp(-((frequencies / 0.03) ** 2))
-    gradient_y, gradient_x = np.gradient(np.fft.ifft2(spectrum).real)
-    steps = 60
-    parts = []
-    for step in range(steps):
-        angle = 2 * np.pi * step / steps
-        change = gradient_x * np.cos(angle) + gradient_y * np.sin(angle)
-        change = np.roll(change, (round(10 * np.sin(angle)), round(10 * np.cos(angle))), (0, 1))
-        weight = np.maximum(np.abs(change) - np.quantile(np.abs(change), 0.6), 0)
-        weight = weight / weight.sum() + 0.1 / weight.size
-        count = EVENTS // steps + (step < EVENTS % steps)
-        pixel = np.searchsorted(np.cumsum(weight / weight.sum()), rng.random(count)).clip(0, weight.size - 1)
-        events = np.empty(count, EVENT_DTYPE)
-        events["t"] = np.sort(rng.integers(0, DURATION_US // steps, count)) + step * (DURATION_US // steps)
-        events["y"], events["x"] = np.divmod(pixel, width)
-        events["p"] = change.ravel()[pixel] > 0
-        parts.append(events)
-    return np.concatenate(parts)
+    rows, columns = np.mgrid[:32, :32]
+    picture = np.zeros((32, 32), np.float32)
+    for _ in range(8):
+        row, column, radius = *rng.integers(0, 32, 2), rng.integers(3, 12)
+        picture[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = rng.normal()
+    motion = MotionSettings(loops=6, radius_px=6)
+    side = SENSOR_HW[0] + 13  # the loops' diameter and one pixel for interpolation
+    large = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+    sensor = SensorSettings()
+    for contrast in 0.3 * 1.1 ** np.arange(40):
+        noise = np.random.default_rng([seed, 1])
+        events = record_moving_picture(
+            (contrast * large).astype(np.float32),
+            motion.radius_px - closed_loops(motion, steps=DURATION_US // 1000),
+            step_us=1000,
+            settings=sensor,
+            pixels=draw_pixels(sensor, noise),
+            rng=noise,
+        )
+        if len(events) >= EVENTS:
+            return events[:EVENTS]
+    raise ValueError(f"picture {seed} gives no {EVENTS} events at any contrast")
 
 
 def make_tree(root: Path, *, files: int, distinct: int) -> None:

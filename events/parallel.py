@@ -64,7 +64,8 @@ def run_jobs(
         return
     with _client(min(workers, len(jobs)), scheduler) as client:
         if warm_up is not None:
-            _warm_up_workers(client, warm_up, jobs[0])
+            # On all at once: those that find Numba's cache empty compile side by side, the cache copes.
+            client.run(warm_up, jobs[0])
         yield from _as_completed(client, function, jobs)
 
 
@@ -92,14 +93,6 @@ def _as_completed(client: Any, function: Callable[[Job], Result], jobs: Sequence
         ) from error
     finally:
         client.cancel(futures)
-
-
-def _warm_up_workers(client: Any, warm_up: Callable[[Job], None], job: Job) -> None:
-    """Compile on one worker first, so that the others find its kernels in the shared Numba cache."""
-    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
-    for group in (addresses[:1], addresses[1:]):
-        if group:
-            client.run(warm_up, job, workers=group)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`events info`, `events check`, `events view`: a look at recordings and stores."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -152,7 +153,8 @@ def view(
         chosen = len(shown) // 2 if frame is None else frame
         if not 0 <= chosen < len(shown):
             raise typer.BadParameter(f"--frame {chosen}: there are frames 0 to {len(shown) - 1}")
-        typer.echo(draw.half_blocks(shown[chosen], width))
+        # Without a terminal there are no colours; with one, NO_COLOR decides.
+        typer.echo(draw.half_blocks(shown[chosen], width, colour=None if sys.stdout.isatty() else False))
 
 
 def _stored_frames(path: Path, sample: int) -> "tuple[str, np.ndarray, np.ndarray]":
