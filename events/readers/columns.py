@@ -45,7 +45,8 @@ class Part:
     Attributes:
         name: Its name in the archive; "" in a `.npy`.
         shape, dtype: As its header says.
-        header_bytes: Length of its header.
+        start: First byte of its rows.
+        by_column: Whether it holds one whole column after the other.
         picks: For each field of an event in it, the name or number of its column; None for the whole array.
         unit: Unit of time where it was given.
     """
@@ -53,7 +54,8 @@ class Part:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    header_bytes: int
+    start: int
+    by_column: bool
     picks: dict[str, Any]
     unit: str | None = None
 
@@ -73,18 +75,17 @@ def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
     """Open a `.npy` of events."""
     only_plain_conventions(options, format_name="a NumPy file")
     with open_file(source.path) as stream:
-        part = pick_fields(read_header(stream, source.path, ""), options, source.path)
+        parts = pick_fields(read_header(stream, source.path, ""), options, source.path)
 
     @contextmanager
     def table(report: FileReport) -> Iterator[Iterator[Block]]:
-        with open_file(source.path) as stream:
-            yield read_blocks(
-                [part], [stream], source.path, report, part.header_bytes, options.damage == "strict"
-            )
+        with ExitStack() as stack:
+            streams = [stack.enter_context(open_file(source.path)) for _ in parts]
+            yield read_blocks(parts, streams, source.path, report, parts[0].start, options.damage == "strict")
 
-    facts = {"arrays": describe([part])}
+    facts = {"arrays": describe(parts)}
     return ColumnRecording(
-        source, options, name="npy", open_table=table, unit=part.unit, sensor_hw=None, facts=facts
+        source, options, name="npy", open_table=table, unit=parts[0].unit, sensor_hw=None, facts=facts
     )
 
 
@@ -153,7 +154,7 @@ def choose_parts(archive: zipfile.ZipFile, options: ReadOptions, path: Path) -> 
         raise UnknownFormat(
             f"{path}: holds the arrays {', '.join(names)}; expected t, x, y and p, save them by these names"
         )
-    return [pick_fields(read_member(archive, only, path), options, path)]
+    return pick_fields(read_member(archive, only, path), options, path)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Part:
@@ -170,7 +171,7 @@ def read_sensor(archive: zipfile.ZipFile, path: Path) -> tuple[int, int] | None:
     if part.shape != (2,) or not np.issubdtype(part.dtype, np.integer):
         raise DamagedRecording(f"{path}: sensor_hw is {part.dtype} {part.shape}; expected two whole numbers")
     with archive.open("sensor_hw.npy") as stream:
-        stream.read(part.header_bytes)
+        stream.seek(part.start)
         height, width = np.frombuffer(stream.read(part.row_bytes * 2), part.dtype)
     return int(height), int(width)
 
@@ -198,13 +199,13 @@ def read_header(stream: IO[bytes], path: Path, name: str) -> Part:
         raise UnknownFormat(
             f"{where}: holds pickled objects, which may run code when loaded; save t, x, y, p as numbers"
         )
-    if len(shape) == 0 or (fortran_order and len(shape) > 1):
-        raise UnknownFormat(f"{where}: shape {shape} in column order is not read; save one row per event")
-    return Part(name, shape, dtype, stream.tell(), {})
+    if len(shape) == 0:
+        raise UnknownFormat(f"{where}: a single {dtype}; expected one value or row per event")
+    return Part(name, shape, dtype, stream.tell(), fortran_order and len(shape) > 1, {})
 
 
-def pick_fields(part: Part, options: ReadOptions, path: Path) -> Part:
-    """Say which columns of an array are t, x, y and p.
+def pick_fields(part: Part, options: ReadOptions, path: Path) -> list[Part]:
+    """Say which columns of an array are t, x, y and p; one stored by columns becomes four arrays.
 
     Raises:
         UnknownFormat: It does not say, and nobody else does.
@@ -212,7 +213,7 @@ def pick_fields(part: Part, options: ReadOptions, path: Path) -> Part:
     if part.dtype.names is not None and len(part.shape) == 1:
         found = match_names(list(part.dtype.names))
         if found is not None:
-            return replace(part, picks=dict(found))
+            return [replace(part, picks=dict(found))]
         raise UnknownFormat(
             f"{path}: fields {', '.join(part.dtype.names)}; expected t, x, y and p, rename them so"
         )
@@ -229,7 +230,14 @@ def pick_fields(part: Part, options: ReadOptions, path: Path) -> Part:
     picks = {field: getattr(columns, field) for field in "txyp"}
     if max(picks.values()) >= part.shape[1]:
         raise UnknownFormat(f"{path}: {part.shape[1]} columns, fewer than columns {options.columns!r} names")
-    return replace(part, picks=picks, unit=columns.unit)
+    if not part.by_column:
+        return [replace(part, picks=picks, unit=columns.unit)]
+    column_bytes = part.shape[0] * part.dtype.itemsize
+    whole = replace(part, shape=part.shape[:1], by_column=False, unit=columns.unit)
+    return [
+        replace(whole, start=part.start + column * column_bytes, picks={field: None})
+        for field, column in picks.items()
+    ]
 
 
 def describe(parts: list[Part]) -> dict[str, str]:
@@ -245,8 +253,7 @@ def read_blocks(
     In an archive, whose rows have no byte of their own, positions are those in the unpacked first array.
     """
     for part, stream in zip(parts, streams, strict=True):
-        if stream.tell() < part.header_bytes:
-            stream.read(part.header_bytes - stream.tell())
+        stream.seek(part.start)
     rows = parts[0].shape[0]
     row_bytes = sum(part.row_bytes for part in parts)
     for first in range(0, rows, ROWS_AT_A_TIME):
@@ -261,10 +268,15 @@ def read_blocks(
                 columns[field] = plain(
                     array if pick is None else array[:, pick] if array.ndim == 2 else array[pick]
                 )
-        position = base + (first + np.arange(whole, dtype=np.int64)) * parts[0].row_bytes
-        yield Block(**columns, position=position, row_bytes=row_bytes)
+        positions = base + (first + np.arange(whole, dtype=np.int64)) * parts[0].row_bytes
+        yield Block(**columns, position=positions, row_bytes=row_bytes)
         if whole < count:
-            end_early(first + whole, rows, base + (first + whole) * parts[0].row_bytes, path, report, strict)
+            row = first + whole
+            inside = any(
+                len(piece) > whole * part.row_bytes for part, piece in zip(parts, pieces, strict=True)
+            )
+            position = base + row * parts[0].row_bytes
+            end_early(row, rows, position, path, report, strict=strict, inside=inside)
             return
 
 
@@ -273,8 +285,10 @@ def plain(column: np.ndarray) -> np.ndarray:
     return column.astype(np.uint8) if column.dtype == np.bool_ else column
 
 
-def end_early(row: int, rows: int, position: int, path: Path, report: FileReport, strict: bool) -> None:
-    """Report that the file ends before its last row."""
+def end_early(
+    row: int, rows: int, position: int, path: Path, report: FileReport, *, strict: bool, inside: bool
+) -> None:
+    """Report that the file ends before its last row, `inside` one or between two."""
     if report.first_damage_byte is None:
         report.first_damage_byte = position
     if strict:
@@ -282,5 +296,5 @@ def end_early(row: int, rows: int, position: int, path: Path, report: FileReport
             f"{path}: byte {position}: the file ends after {row} of {rows} rows; "
             "read with damage 'skip' to keep these"
         )
-    report.partial_records = 1
+    report.partial_records = int(inside)
     report.notes.append(f"the file ends after {row} of {rows} rows")

@@ -404,41 +404,53 @@ def decode(
 
 @njit(cache=True, nogil=True)
 def records_in_step(raw: np.ndarray, at: int, stop: int, wanted: int, layout: RecordLayout) -> int:
-    """Count the records from a byte on that are pixels, or well formed specials, in step with each other.
+    """Count the records from a byte on that are pixels, in step with each other.
 
     Stops at the first that is not, at `wanted`, or before `stop`.
     """
     size = layout.record_bytes
     found = 0
-    previous = np.int64(-1)
+    previous = np.int64(0)
     while found < wanted and at + size <= stop:
         address, stored = load(raw, at, size)
-        if not is_special(address, layout):
-            x, y, _ = pixel(address, layout)
-            # Modulo 2^32, so that a wrap is in step.
-            step = (np.int64(stored) - previous) & 0xFFFFFFFF if previous >= 0 else 0
-            if suspicion(address, x, y, layout) != 0 or step > IN_STEP_US:
-                return found
-            previous = np.int64(stored)
+        x, y, _ = pixel(address, layout)
+        # Modulo 2^32, so that a wrap is in step.
+        step = (np.int64(stored) - previous) & 0xFFFFFFFF if found > 0 else 0
+        if suspicion(address, x, y, layout) != 0 or step > IN_STEP_US:
+            return found
+        previous = np.int64(stored)
         found += 1
         at += size
     return found
 
 
 @njit(cache=True, nogil=True)
-def find_records(raw: np.ndarray, at: int, stop: int, layout: RecordLayout, at_end: bool) -> tuple[int, bool]:
-    """Find the first byte from which SYNC_RECORDS records are in step.
+def find_records(raw: np.ndarray, at: int, stop: int, layout: RecordLayout, at_end: bool) -> int:
+    """Return the first byte from which SYNC_RECORDS records are in step, or -1.
 
-    At the end of the file as many as still fit will do, at least two.
-
-    Returns:
-        That byte and True; or the byte to go on from with more of the file, and False. At the end of the
-        file False means that no such byte is left.
+    Where the file ends at `stop`, half as many will do if they end with it.
     """
     size = layout.record_bytes
-    while at + (2 if at_end else SYNC_RECORDS) * size <= stop:
+    while at + size * SYNC_RECORDS // 2 <= stop:
         wanted = min(SYNC_RECORDS, (stop - at) // size)
-        if records_in_step(raw, at, stop, wanted, layout) == wanted:
-            return at, True
+        complete = wanted == SYNC_RECORDS or (at_end and (stop - at) % size == 0)
+        if complete and records_in_step(raw, at, stop, wanted, layout) == wanted:
+            return at
         at += 1
-    return at, False
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def in_order(raw: np.ndarray, at: int, last: int, previous: int | np.int64, layout: RecordLayout) -> bool:
+    """Whether the clock never falls, from a stored time over the record at `at` to the one at `last`."""
+    size = layout.record_bytes
+    while at <= last:
+        address, stored = load(raw, at, size)
+        x, y, _ = pixel(address, layout)
+        if suspicion(address, x, y, layout) == 0:
+            # Modulo 2^32, so that a wrap is no fall.
+            if (np.int64(stored) - previous) & 0xFFFFFFFF > HALF_WRAP_US:
+                return False
+            previous = np.int64(stored)
+        at += size
+    return True

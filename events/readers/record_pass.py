@@ -7,17 +7,18 @@ from typing import Self
 import numpy as np
 
 from events.errors import DamagedRecording
-from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, WRAPS
+from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, RAW_US, WRAPS
 from events.readers.record_layout import (
     COUNTS_LENGTH,
     FIRST_DAMAGE,
+    MARKERS,
     OUT_OF_SENSOR,
     SPECIAL,
     STRICT,
-    SYNC_RECORDS,
     RecordLayout,
     decode,
     find_records,
+    in_order,
     records_in_step,
 )
 from events.readers.source import Source, open_descriptor
@@ -25,6 +26,9 @@ from events.recording import FileReport
 
 # Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
 RAW_BYTES = 1 << 17
+
+# How far `salvage` looks for plausible records around a doubtful one; beyond, it goes on record by record.
+SEARCH_BYTES = 1 << 12
 
 
 class RecordPass:
@@ -121,7 +125,7 @@ class RecordPass:
             DamagedRecording: Something is left and the policy is STRICT.
         """
         size = self._layout.record_bytes
-        if self._policy == STRICT and self._have(size):
+        if self._have(size) and self._policy == STRICT:
             self._pass_damage()
         left = self._stop - self._at
         if left == 0:
@@ -182,48 +186,50 @@ class RecordPass:
 
     def _pass_damage(self) -> None:
         """Raise for the damaged record that comes next, or go to the next one that can be trusted."""
-        size = self._layout.record_bytes
         if self._policy == STRICT:
             self._damage_at(self._position)
-            record = self._raw[self._at : self._at + size].tobytes().hex(" ")
+            record = self._raw[self._at : self._at + self._layout.record_bytes].tobytes().hex(" ")
             raise DamagedRecording(
                 f"{self._source.path}: byte {self._position}: record {record} is no event of a sensor of "
                 f"{self._layout.height}x{self._layout.width}; read with damage 'skip' to leave it out"
             )
-        self._have((SYNC_RECORDS + 1) * size)
-        if self._in_step(self._at):
-            self._trusted = True  # only the clock jumped, and it goes on from there
-            return
-        self._damage_at(self._position)
-        if self._in_step(self._at + size):
-            if records_in_step(self._raw, self._at, self._stop, 1, self._layout) == 1:
-                self._report.bytes_skipped += size  # a pixel at an impossible time
-            else:
-                self._counts[OUT_OF_SENSOR] += 1
+        self._salvage()
+
+    def _salvage(self) -> None:
+        """Decide what the doubtful record that comes next is, by the first run of plausible records after it.
+
+        Where that run is out of step with the records so far, bytes are missing or too many: go there.
+        Otherwise the record is where it should be. Its address may be no pixel, or its time may be out of
+        order with the run: then it is left out. What remains is a pause of the camera, or a step back of its
+        clock with which the run begins.
+        """
+        size = self._layout.record_bytes
+        self._have(SEARCH_BYTES)
+        stop = min(self._stop, self._at + SEARCH_BYTES)
+        at_end = stop == self._stop and self._next == self._end
+        found = find_records(self._raw, self._at, stop, self._layout, at_end)
+        address_fine = records_in_step(self._raw, self._at, self._stop, 1, self._layout) == 1
+        if found >= 0 and (found - self._at) % size != 0:
+            self._skip(found - self._at)
+        elif not address_fine:
+            self._counts[OUT_OF_SENSOR] += 1
+            self._damage_at(self._position)
             self._at += size
+        elif found > self._at and not self._in_order(found):
+            self._skip(size)
+        else:
             self._trusted = True
-            return
-        self._search()
 
-    def _in_step(self, at: int) -> bool:
-        """Whether the records from a byte of the buffer on are plausible, as many as one looks at."""
-        wanted = min(SYNC_RECORDS, (self._stop - at) // self._layout.record_bytes)
-        return records_in_step(self._raw, at, self._stop, wanted, self._layout) == wanted
+    def _in_order(self, last: int) -> bool:
+        """Whether the clock goes on without a fall, over the next record, to the one at byte `last`."""
+        previous = int(self._clock[RAW_US] - self._counts[MARKERS] * self._layout.marker_us)
+        return in_order(self._raw, self._at, last, previous, self._layout)
 
-    def _search(self) -> None:
-        """Go byte by byte to the next run of plausible records, or to the end."""
-        start = self._position
-        found = False
-        self._at += 1
-        while not found:
-            more = self._have(SYNC_RECORDS * self._layout.record_bytes)
-            at_end = self._next == self._end
-            self._at, found = find_records(self._raw, self._at, self._stop, self._layout, at_end)
-            if not found and (at_end or not more):
-                self._at = self._stop
-                break
-        self._trusted = found
-        self._report.bytes_skipped += self._position - start
+    def _skip(self, count: int) -> None:
+        """Pass over bytes that are no record."""
+        self._damage_at(self._position)
+        self._report.bytes_skipped += count
+        self._at += count
 
     def _update_report(self, events: np.ndarray) -> None:
         """Bring the report up to the events just delivered."""

@@ -121,7 +121,7 @@ class RecordRecording(Recording):
         sensor_hw = self.sensor_hw
         self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
         if self.record_count == 0:
-            self.report.notes.append("no events: the file ends with its header")
+            self.report.notes.append("no events: no whole record in the file")
         if self._max_records is not None and self.record_count == self._max_records:
             self.report.notes.append(
                 f"records after the first {self._max_records} are left out, as dat2mat.m does"

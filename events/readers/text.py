@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,8 +57,8 @@ def is_text(head: bytes) -> bool:
     """Whether these are lines of columns: comments, perhaps a line of names, then numbers."""
     if NOT_TEXT.search(head):
         return False
-    _, names, row = first_lines(head)
-    return bool(row) or match_names(names) is not None
+    start = first_lines(head)
+    return bool(start.row) or match_names(start.names) is not None
 
 
 def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
@@ -86,24 +87,44 @@ def delimiter_of(line: str) -> str | None:
     return next((mark for mark in (",", ";") if mark in line), None)
 
 
-def first_lines(head: bytes) -> tuple[list[str], list[str], list[str]]:
-    """Return the comments, the names of the columns if there are any, and the first row of numbers."""
+class Start(NamedTuple):
+    """What the first lines of a file are.
+
+    Attributes:
+        comments: Lines before the data that start with `#` or `%`.
+        names: The line of names, split; empty where there is none.
+        row: The first row of numbers, split; empty where there is none.
+        line: The line that shows how columns are separated: that row, or else the names.
+        data_offset: Byte after the comments and the names.
+    """
+
+    comments: list[str]
+    names: list[str]
+    row: list[str]
+    line: str
+    data_offset: int
+
+
+def first_lines(head: bytes) -> Start:
+    """Look at the lines up to the first row of numbers."""
     comments: list[str] = []
     names: list[str] = []
-    for line in head.decode("utf-8", errors="replace").splitlines():
-        text = line.strip().lstrip("\ufeff")
-        if text.startswith(("#", "%")):
-            comments.append(text)
-        elif text:
-            items = split(text, delimiter_of(text))
-            if len(items) >= 4 and all(
-                NUMBER.match(item) or item.lower() in POLARITY_WORDS for item in items
-            ):
-                return comments, names, items
-            if names:
-                break
-            names = items
-    return comments, names, []
+    named_line = ""
+    offset = data_offset = 0
+    for raw in head.splitlines(keepends=True):
+        line = raw.decode("utf-8", errors="replace").strip().lstrip("\ufeff")
+        offset += len(raw)
+        items = split(line, delimiter_of(line))
+        if line.startswith(("#", "%")) and not names:
+            comments.append(line)
+            data_offset = offset
+        elif len(items) >= 4 and all(NUMBER.match(item) or item.lower() in POLARITY_WORDS for item in items):
+            return Start(comments, names, items, line, data_offset)
+        elif line and names:
+            break
+        elif line:
+            names, named_line, data_offset = items, line, offset
+    return Start(comments, names, [], named_line, data_offset)
 
 
 def text_layout(source: Source, options: ReadOptions) -> TextLayout:
@@ -112,58 +133,40 @@ def text_layout(source: Source, options: ReadOptions) -> TextLayout:
     Raises:
         UnknownFormat: The order of the columns cannot be known.
     """
-    head = source.head
-    comments, names, row = first_lines(head)
-    if not row and match_names(names) is None:
+    start = first_lines(source.head)
+    if not start.row and match_names(start.names) is None:
         raise UnknownFormat(
             f"{source.path}: byte 0: no line of column names and no row of four numbers; expected t, x, y, p"
         )
-    offset, line = first_data_line(head, row)
-    delimiter = delimiter_of(line)
-    columns = order_of(comments, names, row, delimiter, options)
+    delimiter = delimiter_of(start.line)
+    columns = order_of(start, delimiter, options)
     if columns is None:
         raise UnknownFormat(
-            f"{source.path}: {len(row)} columns without names, whose order is not in the file; "
+            f"{source.path}: {len(start.row)} columns without names, whose order is not in the file; "
             "say it with columns, such as 't,x,y,p', or add a first line of names"
         )
-    if row and max(columns[:4]) >= len(row):
+    if start.row and max(columns[:4]) >= len(start.row):
         raise UnknownFormat(
-            f"{source.path}: byte {offset}: {len(row)} columns, fewer than named; expected t, x, y, p"
+            f"{source.path}: byte {start.data_offset}: {len(start.row)} columns, fewer than named; "
+            "expected t, x, y, p"
         )
     if columns.unit is None:
-        sample = head[offset:].decode("utf-8", errors="replace").splitlines()
+        lines = source.head[start.data_offset :].decode("utf-8", errors="replace").splitlines()
         times = [
-            items[columns.t]
-            for items in (split(line, delimiter) for line in sample)
-            if len(items) > columns.t
+            items[columns.t] for items in (split(line, delimiter) for line in lines) if len(items) > columns.t
         ]
         columns = columns._replace(
             unit="s" if any(mark in time for time in times for mark in ".eE") else "us"
         )
-    return TextLayout(delimiter, columns, offset)
+    return TextLayout(delimiter, columns, start.data_offset)
 
 
-def first_data_line(head: bytes, row: list[str]) -> tuple[int, str]:
-    """Return where the first row of numbers starts, and that line; else the end and the line of names."""
-    offset = 0
-    last = ""
-    for raw in head.splitlines(keepends=True):
-        line = raw.decode("utf-8", errors="replace").strip().lstrip("\ufeff")
-        commented = line.startswith(("#", "%"))
-        if row and line and not commented and split(line, delimiter_of(line)) == row:
-            return offset, line
-        offset += len(raw)
-        last = line if line and not commented else last
-    return offset, last
-
-
-def order_of(
-    comments: list[str], names: list[str], row: list[str], delimiter: str | None, options: ReadOptions
-) -> Columns | None:
+def order_of(start: Start, delimiter: str | None, options: ReadOptions) -> Columns | None:
     """Return which column is which, or None where nothing says it."""
     if options.columns is not None:
         return parse_columns(options.columns)
-    for candidate in [names, *(split(text.lstrip("#% "), delimiter) for text in reversed(comments))]:
+    comments, row = start.comments, start.row
+    for candidate in [start.names, *(split(text.lstrip("#% "), delimiter) for text in reversed(comments))]:
         found = match_names(candidate)
         if found is not None:
             t, x, y, p = (candidate.index(found[field]) for field in "txyp")
