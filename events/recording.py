@@ -194,5 +194,10 @@ class EventDigest:
 
     def as_dict(self) -> dict[str, Any]:
         """Return counts, first and last time, and the four digests."""
-        counts = {"events": self.events, "t_first_us": self._t_first, "t_last_us": self._t_last, "on": self.on}
+        counts = {
+            "events": self.events,
+            "t_first_us": self._t_first,
+            "t_last_us": self._t_last,
+            "on": self.on,
+        }
         return counts | {name: digest.hexdigest()[:16] for name, digest in self._hashes.items()}

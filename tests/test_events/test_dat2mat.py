@@ -4,7 +4,6 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, shared_file
 from scipy.io import loadmat
 from suites.reader_suite import read_chunks
 
@@ -12,6 +11,7 @@ from events.errors import ConfigError, DamagedRecording, EventsError
 from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from events.writers.mat import write_mat, write_mat_tree
+from tests.places import GOLDEN, shared_file
 
 DAT2MAT = ReadOptions(orientation="dat2mat", timestamps="dat2mat", polarity="on1")
 NAMES = sorted(path.stem for path in (GOLDEN / "dat2mat").glob("*.npz"))
