@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from events.readers.registry import open_recording
 from golden.vector import Mismatch, Vector
 
 from events.errors import EventsError
+from events.readers.registry import open_recording
 from events.recording import ReadOptions
 
 DAT2MAT = ReadOptions(orientation="dat2mat", timestamps="dat2mat", polarity="on1")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 
-class Mismatch(AssertionError):  # noqa: N818 - no fault of the program
+class Mismatch(AssertionError):
     """A golden vector is not reproduced; the message is one line."""
 
 
