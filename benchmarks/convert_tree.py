@@ -118,7 +118,7 @@ def processor_seconds() -> float:
 
 
 def measure(files: int, *, workers: int, distinct: int, codec: str, folder: Path) -> dict[str, float]:
-    """Convert a tree; report the faster of two runs, as the first fills caches. A large tree needs but one."""
+    """Convert a tree; report the faster of two runs, as the first fills caches. A large tree gets one."""
     root = folder / f"tree_{files}" / "DVS-CIFAR10"
     root.mkdir(parents=True)
     make_tree(root, files=files, distinct=distinct)
