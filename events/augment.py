@@ -64,8 +64,9 @@ def augment_batch(
     seed: int,
     epoch: int,
     out: np.ndarray,
+    at: int = 0,
 ) -> None:
-    """Write the samples `frames[rows]`, augmented and time first, into `out`.
+    """Write the samples `frames[rows]`, augmented and time first, into `out[:, at : at + len(rows)]`.
 
     Args:
         frames: Counts, shape [M, T, P, H, W], uint8 or uint16. Not changed.
@@ -75,19 +76,24 @@ def augment_batch(
         settings: What may change.
         seed: Seed of the run, at least 0.
         epoch: Epoch, from 0.
-        out: Written, shape [T, B, P, H, W], any number type that holds the counts.
+        out: Written, shape [T, at + B or more, P, H, W], C order, any number type that holds the counts.
+        at: Place of the first of these samples in the batch.
 
     Raises:
         ConfigError: The shapes do not fit.
     """
-    expected = (frames.shape[1], len(rows), *frames.shape[2:])
-    if out.shape != expected or len(samples) != len(rows):
+    T, P, H, W = frames.shape[1:]
+    fits = (out.shape[0], *out.shape[2:]) == (T, P, H, W) and 0 <= at <= out.shape[1] - len(rows)
+    if not fits or not out.flags.c_contiguous or len(samples) != len(rows):
         raise ConfigError(
-            f"out must have shape {expected} and samples {len(rows)} entries, got {out.shape}, {len(samples)}"
+            f"out must be of shape [{T}, {at + len(rows)} or more, {P}, {H}, {W}] in C order and samples "
+            f"of {len(rows)} entries, got {list(out.shape)} and {len(samples)}"
         )
+    flat_frames, flat_out = frames.reshape(*frames.shape[:3], H * W), out.reshape(*out.shape[:3], H * W)
     _augment_batch(
-        frames, rows, samples, np.uint64(seed), np.uint64(epoch), settings.flip, settings.roll_px,
-        settings.roll_fill == "wrap", settings.drop, np.deg2rad(settings.rotate_deg), settings.zoom, out,
+        flat_frames, rows, samples, np.uint64(seed), np.uint64(epoch), settings.flip, settings.roll_px,
+        settings.roll_fill == "wrap", settings.drop, np.deg2rad(settings.rotate_deg), settings.zoom, flat_out,
+        at, H, W,
     )  # fmt: skip
 
 
@@ -122,32 +128,32 @@ def _shift(key: np.uint64, number: int, largest: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _copy_row(row: np.ndarray, out: np.ndarray) -> None:
-    """Copy a row or a part of one."""
+def _copy(pixels: np.ndarray, out: np.ndarray) -> None:
+    """Copy neighbouring pixels."""
     # A plain loop from 0, or the compiler will not copy many pixels at a time.
-    for x in range(len(row)):
-        out[x] = row[x]
+    for k in range(len(pixels)):
+        out[k] = pixels[k]
 
 
 @njit(cache=True, nogil=True)
-def _copy_shifted(plane: np.ndarray, out: np.ndarray, dy: int, dx: int, wrap: bool) -> None:
-    """Copy one plane [H, W] moved by (dy, dx) pixels."""
-    H, W = plane.shape
+def _copy_shifted(plane: np.ndarray, out: np.ndarray, H: int, W: int, dy: int, dx: int, wrap: bool) -> None:
+    """Copy one plane [H * W] moved by (dy, dx) pixels."""
     if wrap:
         dy, dx = dy % H, dx % W
     start, stop = min(max(dx, 0), W), max(min(W + dx, W), 0)
     for y in range(H):
+        target = out[y * W : (y + 1) * W]
         source_y = (y - dy) % H if wrap else y - dy
         if source_y < 0 or source_y >= H:
-            out[y] = 0
+            target[:] = 0
             continue
-        row = plane[source_y]
-        _copy_row(row[start - dx : stop - dx], out[y, start:stop])
+        row = plane[source_y * W : (source_y + 1) * W]
+        _copy(row[start - dx : stop - dx], target[start:stop])
         if wrap:
-            _copy_row(row[W - start :], out[y, :start])
+            _copy(row[W - start :], target[:start])
         else:
-            out[y, :start] = 0
-            out[y, stop:] = 0
+            target[:start] = 0
+            target[stop:] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -178,37 +184,33 @@ def _fill_lookup(
 
 @njit(cache=True, nogil=True)
 def _copy_looked_up(plane: np.ndarray, out: np.ndarray, lookup: np.ndarray) -> None:
-    """Copy one plane [H, W] through the lookup table of `_fill_lookup`."""
-    H, W = plane.shape
-    for y in range(H):
-        for x in range(W):
-            source = lookup[y * W + x]
-            out[y, x] = plane[source // W, source % W] if source >= 0 else 0
+    """Copy one plane [H * W] through the lookup table of `_fill_lookup`."""
+    for k in range(len(lookup)):
+        source = lookup[k]
+        out[k] = plane[source] if source >= 0 else 0
 
 
 @njit(cache=True, nogil=True)
 def _thin(plane: np.ndarray, key: np.uint64, number: np.uint64, threshold: np.uint64) -> np.uint64:
-    """Drop each event of a plane [H, W] whose 16-bit draw lies below `threshold`.
+    """Drop each event of a plane [H * W] whose 16-bit draw lies below `threshold`.
 
     A 64-bit draw serves four events. Returns the number of the next unused draw.
     """
-    H, W = plane.shape
     draw, left = np.uint64(0), 0
-    for y in range(H):
-        for x in range(W):
-            count = int(plane[y, x])
-            if count == 0:
-                continue
-            kept = 0
-            for _ in range(count):
-                if left == 0:
-                    draw, left = _draw(key, number), 4
-                    number += np.uint64(1)
-                if (draw & np.uint64(0xFFFF)) >= threshold:
-                    kept += 1
-                draw >>= np.uint64(16)
-                left -= 1
-            plane[y, x] = kept
+    for k in range(len(plane)):
+        count = int(plane[k])
+        if count == 0:
+            continue
+        kept = 0
+        for _ in range(count):
+            if left == 0:
+                draw, left = _draw(key, number), 4
+                number += np.uint64(1)
+            if draw & np.uint64(0xFFFF) >= threshold:
+                kept += 1
+            draw >>= np.uint64(16)
+            left -= 1
+        plane[k] = kept
     return number
 
 
@@ -226,9 +228,12 @@ def _augment_batch(
     angle: float,
     zoom: float,
     out: np.ndarray,
+    at: int,
+    H: int,
+    W: int,
 ) -> None:
-    """Augment a batch; arguments as in `augment_batch`, `angle` in radians."""
-    _, T, P, H, W = frames.shape
+    """Augment a batch; arguments as in `augment_batch`, but planes are flat and `angle` is in radians."""
+    T, P = frames.shape[1:3]
     resampled = angle > 0 or zoom > 0
     lookup = np.empty(H * W, np.int32)
     for b in range(len(rows)):
@@ -244,10 +249,12 @@ def _augment_batch(
         number = np.uint64(16)
         for t in range(T):
             for p in range(P):
-                plane, target = frames[rows[b], t, p], out[t, b, p]
+                plane, target = frames[rows[b], t, p], out[t, at + b, p]
                 if looked_up:
                     _copy_looked_up(plane, target, lookup)
+                elif dy != 0 or dx != 0:
+                    _copy_shifted(plane, target, H, W, dy, dx, wrap)
                 else:
-                    _copy_shifted(plane, target, dy, dx, wrap)
+                    _copy(plane, target)
                 if threshold > np.uint64(0):
                     number = _thin(target, key, number, threshold)

@@ -1,6 +1,6 @@
 """Stored frames as batches of torch tensors: `Feed` for training here, `FrameDataset` for a plain DataLoader.
 
-A `Feed` decodes the next batches in one thread of its own while the network works on this one. Its
+A `Feed` decodes the next batches in a thread of its own while the network works on this one. Its
 order and its augmentation follow from (seed, epoch), so two integers say where it stands.
 """
 
@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -50,7 +51,7 @@ class Store(Protocol):
     def dtype(self) -> np.dtype:
         """Type of the counts."""
 
-    def read_into(self, indices: np.ndarray, out: np.ndarray) -> None:
+    def read_into(self, indices: Sequence[int] | np.ndarray, out: np.ndarray) -> None:
         """Decode the samples `indices` into out[B, T, P, H, W]."""
 
 
@@ -87,7 +88,8 @@ class FeedSettings:
         order: `full`: any sample may follow any. `shard`: blocks of neighbours, several blocks mixed,
             for stores on slow or remote disks.
         counts: Deliver counts in the store's own type instead of float32.
-        buffers: Batches decoded ahead, at least 1, the one in work counted.
+        buffers: Batches decoded ahead, at least 1, those in work counted.
+        threads: Threads that decode; more than one pays only where the network leaves cores idle.
     """
 
     batch_size: int
@@ -101,12 +103,12 @@ class FeedSettings:
     order: Order = "full"
     counts: bool = False
     buffers: int = 3
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.buffers < 1:
-            raise ConfigError(
-                f"batch_size and buffers must be at least 1, got {self.batch_size} and {self.buffers}"
-            )
+        for name in ("batch_size", "buffers", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.rank < self.world_size:
             raise ConfigError(f"rank must be from 0 to {self.world_size - 1}, got {self.rank}")
         if not 0 <= self.seed < 2**64:
@@ -207,10 +209,10 @@ class Feed:
         self._on_gpu = self.device.type == "cuda"
         self._dtype = self._delivered_dtype()
         self._buffers = _Buffers(T * settings.batch_size * P * H * W, self._dtype, pinned=self._on_gpu)
-        self._staged = np.empty((settings.batch_size, T, P, H, W), store.dtype)
+        self._of_thread = local()
         self._cached, self._is_cached = self._make_cache()
         self._copy_stream = torch.cuda.Stream(self.device) if self._on_gpu else None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="feed")
 
     def _delivered_dtype(self) -> np.dtype:
         if self.settings.counts:
@@ -283,7 +285,9 @@ class Feed:
         try:
             while True:
                 while len(ahead) < self.settings.buffers and (start := next(starts, None)) is not None:
-                    ahead.append(self._thread.submit(self._load, positions[start : start + size], self.epoch))
+                    ahead.append(
+                        self._threads.submit(self._load, positions[start : start + size], self.epoch)
+                    )
                 if not ahead:
                     break
                 batch = self._wait_for(ahead.popleft())
@@ -313,32 +317,39 @@ class Feed:
         samples = self.indices[positions]
         T, P, H, W = self.store.shape[1:]
         frames = self._buffers.take((T, len(samples), P, H, W))
-        source, rows = self._decoded(positions, samples)
-        augment_batch(
-            source,
-            rows,
-            samples=samples,
-            settings=self.settings.augment,
-            seed=self.settings.seed,
-            epoch=epoch,
-            out=frames,
-        )
+        self._fill(frames, positions, samples, epoch)
         labels = torch.from_numpy(self.store.label[samples].astype(np.int64))
         batch = Batch(torch.from_numpy(frames), labels, torch.from_numpy(samples))
         return self._to_gpu(batch) if self._on_gpu else batch
 
-    def _decoded(self, positions: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return decoded samples [M, T, P, H, W] and the rows of it that make up the batch."""
-        if self._cached is None:
-            self.store.read_into(samples, self._staged[: len(samples)])
-            return self._staged, np.arange(len(samples))
-        missing = ~self._is_cached[positions]
-        if missing.any():
-            staged = self._staged[: int(missing.sum())]
-            self.store.read_into(samples[missing], staged)
-            self._cached[positions[missing]] = staged
-            self._is_cached[positions[missing]] = True
-        return self._cached, positions
+    def _fill(self, frames: np.ndarray, positions: np.ndarray, samples: np.ndarray, epoch: int) -> None:
+        """Write a batch, decoded, augmented and time first, into frames[T, B, P, H, W]."""
+        chosen = partial(
+            augment_batch, settings=self.settings.augment, seed=self.settings.seed, epoch=epoch, out=frames
+        )
+        if self._cached is not None:
+            self._fill_cache(positions, samples)
+            chosen(self._cached, positions, samples=samples)
+            return
+        staged, first = self._staged(), np.zeros(1, np.int64)
+        for place in range(len(samples)):
+            sample = samples[place : place + 1]
+            self.store.read_into(sample, staged)
+            chosen(staged, first, samples=sample, at=place)
+
+    def _staged(self) -> np.ndarray:
+        """Return this thread's room for one decoded sample, which fits the processor's cache."""
+        if not hasattr(self._of_thread, "staged"):
+            self._of_thread.staged = np.empty((1, *self.store.shape[1:]), self.store.dtype)
+        return self._of_thread.staged
+
+    def _fill_cache(self, positions: np.ndarray, samples: np.ndarray) -> None:
+        """Decode the samples that are not in memory yet."""
+        assert self._cached is not None
+        for position, sample in zip(positions, samples, strict=True):
+            if not self._is_cached[position]:
+                self.store.read_into([sample], self._cached[position : position + 1])
+                self._is_cached[position] = True
 
     def _to_gpu(self, batch: Batch) -> Batch:
         with torch.cuda.stream(self._copy_stream):
@@ -355,8 +366,8 @@ class Feed:
         return moved
 
     def close(self) -> None:
-        """Stop the thread. A batch in work is finished, nothing more is read."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads. A batch in work is finished, nothing more is read."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "Feed":
         return self

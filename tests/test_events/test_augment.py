@@ -186,7 +186,7 @@ def test_settings_that_make_no_sense(changes, message):
 
 def test_wrong_output_shape_is_refused():
     frames = some_frames()
-    with pytest.raises(ConfigError, match=r"out must have shape \(3, 2, 2, 9, 12\)"):
+    with pytest.raises(ConfigError, match=r"out must be of shape \[3, 2 or more, 2, 9, 12\] in C order"):
         augment_batch(
             frames,
             np.array([0, 1]),
