@@ -11,7 +11,7 @@ import torch
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore, open_store
 from pipelines.display import Display, PlainLines
-from pipelines.errors import RunError
+from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_network, load_best, look_at_samples, new_network
 from pipelines.experiment import Experiment
 from pipelines.interruption import interruptible
@@ -73,6 +73,7 @@ def run_classify(
         store = _store_of_run(folder)
     else:
         store = prepare_store(experiment.data, display)
+    _refuse_what_does_not_fit(experiment, store)
     samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
     if not resume:
         folder.create(experiment, describe_run(store.path, store.config_hash, store.class_names))
@@ -87,6 +88,16 @@ def run_classify(
     results = _test_once(job, folder, fitted)
     build_report(folder)
     return ClassifyOutcome(folder, store.path, True, results)
+
+
+def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None:
+    """Raise ExperimentError where the frames do not hold what a setting needs."""
+    value = store.attributes["binning"]["value"]
+    if experiment.augment.drop > 0 and value == "last_time":
+        raise ExperimentError(
+            f"augment.drop leaves out events, but a pixel of {store.path} holds the time of its last event "
+            "(value 'last_time'); use augment.drop=0, or a store of counts"
+        )
 
 
 def _store_of_run(folder: RunFolder) -> FrameStore:

@@ -47,8 +47,8 @@ def run_classify_command(
     experiment: Annotated[
         str | None,
         typer.Argument(
-            metavar="[EXPERIMENT]",
-            help="TOML file, or a name shown by `pipelines experiments`.  [default: digits]",
+            metavar="EXPERIMENT",
+            help="TOML file, or a name shown by `pipelines experiments` (default: digits).",
             show_default=False,
         ),
     ] = None,
@@ -74,7 +74,7 @@ def run_classify_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run.  [default: runs/NAME-TIME]", show_default=False),
+        typer.Option(help="Folder of the run (default: runs/NAME-TIME).", show_default=False),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
     devices: Annotated[
@@ -113,6 +113,7 @@ def run_classify_command(
             settings = _load(experiment, changes)
             folder = new_run_folder(settings, out)
         with _display() as display:
+            display.say(f"{settings.name:9} {settings.description}")
             from pipelines.classify import run_classify
 
             outcome = run_classify(settings, folder.path, resume=resume is not None, display=display)

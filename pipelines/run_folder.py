@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -136,7 +137,7 @@ def describe_run(store_path: Path, store_hash: str, class_names: Iterable[str]) 
     """Return what a run records about itself: data, versions, machine, command."""
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "store": str(store_path.resolve()),
         "store_config_hash": store_hash,
         "class_names": list(class_names),

@@ -188,7 +188,7 @@ def draw_samples(seen: Any, classes: list[str]) -> Figure:
 
 def _title_sample(axes: Axes, label: str, prediction: str) -> None:
     right = label == prediction
-    text = label if right else f"{label}, taken for {prediction}"
+    text = label if right else f"{label},\ntaken for {prediction}"
     axes.set_title(text, fontsize=7, loc="center", color="#30343a" if right else ORANGE)
 
 

@@ -19,7 +19,7 @@ from events.errors import StoreError
 from events.store.reader import open_store
 from pipelines.classify import run_classify
 from pipelines.display import Silent
-from pipelines.errors import RunError
+from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_run
 from pipelines.prepare import prepare_store
 from pipelines.report.build import build_report
@@ -233,6 +233,19 @@ def test_half_written_store_is_refused(experiment, store_path, tmp_path):
             display=Silent(),
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_dropping_events_of_frames_that_hold_times(experiment, store_path, tmp_path):
+    times = tmp_path / "times.zarr"
+    shutil.copytree(store_path, times)
+    metadata = json.loads((times / "zarr.json").read_text())
+    metadata["attributes"]["event_store"]["binning"]["value"] = "last_time"
+    (times / "zarr.json").write_text(json.dumps(metadata))
+    asked = replace(experiment, data=replace(experiment.data, source=str(times)))
+    with pytest.raises(
+        ExperimentError, match=r"augment\.drop leaves out events, but a pixel of .*times\.zarr"
+    ):
+        run_classify(asked, tmp_path / "run", display=Silent())
 
 
 def test_store_that_changed_since_the_run_began(finished, tmp_path):
