@@ -72,6 +72,11 @@ COLUMN_CODECS: list[dict[str, Any]] = [
 ]
 
 
+# Compression levels of the presets; docs/decisions/0003-compression-level.md says why these.
+LZ4HC_LEVEL = 3
+ZSTD_LEVEL = 9
+
+
 def frame_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
     """Return the Zarr v3 codecs of one sample, after `bytes`.
 
@@ -80,10 +85,10 @@ def frame_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
     """
     if codec == "fast":
         shuffle = "noshuffle" if itemsize == 1 else "shuffle"
-        blosc = {"typesize": itemsize, "cname": "lz4hc", "clevel": 5, "shuffle": shuffle, "blocksize": 0}
+        blosc = {"typesize": itemsize, "cname": "lz4hc", "clevel": LZ4HC_LEVEL, "shuffle": shuffle, "blocksize": 0}
         return [{"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
     if codec == "small":
-        zstd = {"level": 9, "checksum": False}
+        zstd = {"level": ZSTD_LEVEL, "checksum": False}
         return [{"name": "zstd", "configuration": zstd}, {"name": "crc32c"}]
     raise ConfigError(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
 

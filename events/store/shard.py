@@ -18,7 +18,7 @@ import numpy as np
 from numcodecs import blosc, zstd
 
 from events.errors import StoreError
-from events.store.layout import TEMPORARY_SUFFIX, Codec
+from events.store.layout import LZ4HC_LEVEL, TEMPORARY_SUFFIX, ZSTD_LEVEL, Codec
 
 # Blosc's own thread pool hangs in forked processes (numcodecs issues 41 and 230) and gains nothing here:
 # samples are small, and whoever wants parallel decoding reads from several threads.
@@ -44,9 +44,9 @@ def encode_sample(frames: np.ndarray, codec: Codec) -> bytes:
     if codec == "fast":
         itemsize = frames.dtype.itemsize
         shuffle = blosc.NOSHUFFLE if itemsize == 1 else blosc.SHUFFLE
-        body = blosc.compress(frames, b"lz4hc", 5, shuffle, 0, itemsize)
+        body = blosc.compress(frames, b"lz4hc", LZ4HC_LEVEL, shuffle, 0, itemsize)
     else:
-        body = zstd.compress(frames, 9, False)
+        body = zstd.compress(frames, ZSTD_LEVEL, False)
     return body + struct.pack("<I", google_crc32c.value(body))
 
 
