@@ -2,8 +2,8 @@
 
     python benchmarks/nmnist.py PATH_TO_RECORDINGS [--seeds 3]
 
-Each seed is one run of the program from the recordings on: convert, train, choose the best epoch on validation
-samples of the training split, test once. Time is wall-clock time of the whole program.
+Each seed is one run of the program from the recordings on: convert, train, choose the best epoch on
+validation samples of the training split, test once. Time is wall-clock time of the whole program.
 """
 
 import argparse

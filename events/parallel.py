@@ -46,8 +46,9 @@ def run_jobs(
     Args:
         function: Runs one job.
         jobs: What to run.
-        workers: 0 or 1 runs the jobs in this process, in order, without importing Dask; more start
-            that many processes with one thread each. Ignored where a scheduler is given.
+        workers: 0 or 1 runs the jobs in this process, in order, without importing Dask, and so does a
+            single job; more start that many processes with one thread each. Ignored where a scheduler
+            is given.
         scheduler: Address of a running Dask scheduler, such as tcp://host:8786. All of its workers must
             see the same files and have this package installed.
         warm_up: Called once on each worker with the first job, before the jobs start.
@@ -58,11 +59,12 @@ def run_jobs(
     """
     if not jobs:
         return
+    workers = min(workers, len(jobs))
     if scheduler is None and workers <= 1:
         for job in jobs:
             yield function(job)
         return
-    with _client(min(workers, len(jobs)), scheduler) as client:
+    with _client(workers, scheduler) as client:
         if warm_up is not None:
             # On all at once: those that find Numba's cache empty compile side by side, the cache copes.
             client.run(warm_up, jobs[0])

@@ -100,6 +100,12 @@ def convert(
             READING, "Fail at damaged bytes, leave them out, or look for events behind them.", default="skip"
         ),
     ] = None,
+    sensor: Annotated[
+        str | None,
+        _option(
+            READING, "Sensor's height x width in pixels, such as 180x240.", default="the data set's or file's"
+        ),
+    ] = None,
     format: Annotated[
         str | None, _option(READING, "Name of the recordings' format.", default="told by their content")
     ] = None,
@@ -167,6 +173,7 @@ def convert(
         timestamps=timestamps,
         polarity=polarity,
         damage=damage,
+        sensor_hw=parse_size(sensor, option="--sensor"),
         format=format,
         columns=columns,
     )
@@ -234,7 +241,7 @@ def _changed(settings: Any, **changes: Any) -> Any:
     return replace(settings, **{name: value for name, value in changes.items() if value is not None})
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, *, option: str = "--size") -> tuple[int, int] | None:
     """Return height and width of a size such as 48 or 48x64."""
     from events.errors import ConfigError
 
@@ -242,7 +249,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--size {text}: expected pixels such as 48, or height x width such as 48x64")
+        raise ConfigError(f"{option} {text}: expected pixels such as 48, or height x width such as 48x64")
     return int(parts[0]), int(parts[-1])
 
 

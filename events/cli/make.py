@@ -70,6 +70,13 @@ def download(
     ],
     dst: Annotated[Path, typer.Argument(help="Folder to download to.", show_default=False)],
     extract: Annotated[bool, typer.Option("--extract", help="Also unpack archives.")] = False,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Only this file of the set; may be repeated.", show_default="all")
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="A mirror that has the files under their names.", show_default="the publisher's"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Download a known data set, checking its checksums; run it again to continue.
@@ -87,7 +94,7 @@ def download(
         bar.show(state.done_bytes, state.total_bytes or state.done_bytes, text)
 
     with ProgressBar("downloading") as bar:
-        summary = fetch(name, dst, extract=extract, progress=show)
+        summary = fetch(name, dst, extract=extract, files=file, base_url=base_url, progress=show)
     if json:
         print_json(summary.as_dict())
     say(f"{len(summary.files)} files of {name} -> {summary.folder}")

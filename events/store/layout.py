@@ -85,7 +85,8 @@ def frame_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
     """
     if codec == "fast":
         shuffle = "noshuffle" if itemsize == 1 else "shuffle"
-        blosc = {"typesize": itemsize, "cname": "lz4hc", "clevel": LZ4HC_LEVEL, "shuffle": shuffle, "blocksize": 0}
+        lz4hc = {"cname": "lz4hc", "clevel": LZ4HC_LEVEL}
+        blosc = {"typesize": itemsize, **lz4hc, "shuffle": shuffle, "blocksize": 0}
         return [{"name": "blosc", "configuration": blosc}, {"name": "crc32c"}]
     if codec == "small":
         zstd = {"level": ZSTD_LEVEL, "checksum": False}
