@@ -133,7 +133,9 @@ def _convert_file(job: ShardJob, relative: str, scratch: Scratch) -> tuple[bytes
         content = file_crc32c(path)
     except (EventsError, OSError) as error:
         byte = recording.report.first_damage_byte if recording is not None else None
-        return None, {"ok": False, "error": " ".join(str(error).split()), "byte": byte}
+        # The entry names the file already, by a path that does not depend on where its folder lies.
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())
+        return None, {"ok": False, "error": reason, "byte": byte}
     report = recording.report
     entry = {
         "ok": True,
