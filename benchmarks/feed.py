@@ -5,15 +5,16 @@
 Run it with an environment that has spikeline with `train`, and the peers (`pip install --no-deps tonic
 spikingjelly`, `pip install h5py`). The same CIFAR10-DVS-like samples [10, 2, 128, 128] are stored three
 ways: our store; tonic's DiskCachedDataset (int16, HDF5 with lzf, its default); SpikingJelly's compressed
-.npz frames. Every round drains shuffled epochs of each for a second or more, warm cache, batch 32. The peers go through
-torch's DataLoader with 0, 1 and 2 workers that stay alive between rounds, ours runs with 1 and 2 threads;
-the best of each counts.
+.npz frames. Every round drains shuffled epochs of each for a second or more, warm cache, batch 32. The peers
+go through torch's DataLoader with 0, 1 and 2 workers that stay alive between rounds, ours runs with 1 and 2
+threads; the best of each counts.
 
 Ours delivers float32 [T, B, P, H, W] ready for the network, or, as tonic does, the stored counts. The peers
 deliver [B, T, P, H, W], tonic int16 and SpikingJelly float32.
 
 Then a small network trains on the feed, and the share of time it waits for data is printed.
-Claim: at least 15 times tonic's cache, 25 times SpikingJelly's frames; at most 5 % waiting.
+Claim: stored counts at least 15 times as fast as tonic's cache and 25 times as SpikingJelly's frames; the
+network waits at most 5 % of the time. Float32 is bound by the memory it is written to, not by decoding.
 """
 
 import argparse
@@ -30,14 +31,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from convert_tree import make_tree
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from events.batches import Feed, FeedSettings
 from events.convert import ConvertSettings, convert
 from events.datasets.registry import list_samples
 from events.store.reader import FrameStore, open_store
+from snn.layers import ConvBlock, Stepwise
 from snn.losses import tet_loss
-from snn.models.registry import ModelSettings, build_model
+from snn.neurons.settings import NeuronSettings
 
 BATCH = 32
 WORKERS = (0, 1, 2)
@@ -126,7 +129,13 @@ def candidates(store: FrameStore, peers: tuple[Dataset, Dataset]) -> dict[str, C
 def waiting_share(store: FrameStore, *, epochs: int) -> tuple[float, float]:
     """Train a small network; return the share of time waited for data and samples a second."""
     _, _, P, H, W = store.shape
-    model = build_model(ModelSettings("vgg5", width=0.5), in_channels=P, input_hw=(H, W), classes=10)
+    model = nn.Sequential(
+        Stepwise(nn.AvgPool2d(4)),
+        ConvBlock(P, 8, neuron=NeuronSettings()),
+        Stepwise(nn.AvgPool2d(4)),
+        nn.Flatten(start_dim=2),
+        nn.Linear(8 * (H // 16) * (W // 16), len(store.class_names)),
+    )
     optimizer = torch.optim.AdamW(model.parameters())
     settings = FeedSettings(batch_size=BATCH, shuffle=True)
     with Feed(store, np.arange(len(store)), settings) as feed:
@@ -170,7 +179,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=384)
     parser.add_argument("--distinct", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=2, help="of the network that waits for data")
+    parser.add_argument("--epochs", type=int, default=2, help="of the small network")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "tree"
