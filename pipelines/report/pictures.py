@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from events.draw import draw_frame
+
 # Colours that people with the usual colour blindness tell apart (Okabe and Ito, 2008).
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8a8f98"
-# As in `events view`: red for brighter (ON), blue for darker (OFF), both on white.
-ON_RGB, OFF_RGB = np.array([0.84, 0.10, 0.11]), np.array([0.13, 0.40, 0.67])
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -176,7 +176,7 @@ def draw_samples(seen: Any, classes: list[str]) -> Figure:
         _title_sample(grid[0, column], classes[int(labels[column])], classes[int(predictions[column])])
         for row, step in enumerate(steps):
             axes = grid[row, column]
-            axes.imshow(frame_picture(frames[column, step]), interpolation="nearest")
+            axes.imshow(np.asarray(draw_frame(frames[column, step])), interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(visible=False)
@@ -190,15 +190,3 @@ def _title_sample(axes: Axes, label: str, prediction: str) -> None:
     right = label == prediction
     text = label if right else f"{label},\ntaken for {prediction}"
     axes.set_title(text, fontsize=7, loc="center", color="#30343a" if right else ORANGE)
-
-
-def frame_picture(frame: np.ndarray) -> np.ndarray:
-    """Return a frame [P, H, W] of counts as a picture [H, W, 3] from 0 to 1: ON red, OFF blue, none white.
-
-    The strength is the count over the frame's 99th percentile of pixels with events.
-    """
-    counts = frame.astype(float)
-    busy = counts[counts > 0]
-    strength = np.clip(counts / (np.percentile(busy, 99) if busy.size else 1), 0, 1) ** 0.6
-    off, on = strength[0][..., None], strength[-1][..., None]
-    return np.clip(1 - off * (1 - OFF_RGB) - on * (1 - ON_RGB), 0, 1)
