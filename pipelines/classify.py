@@ -85,7 +85,8 @@ def run_classify(
     fitted = _train(job, display)
     if not fitted.completed:
         return ClassifyOutcome(folder, store.path, False, None)
-    results = _test_once(job, folder, fitted)
+    display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
+    results = _test_once(job, folder)
     build_report(folder)
     return ClassifyOutcome(folder, store.path, True, results)
 
@@ -199,7 +200,7 @@ def _validation_feed(fabric: Any, job: _TrainJob) -> Feed:
     return Feed(job.store, job.samples.validation, settings, device=fabric.device)
 
 
-def _test_once(job: _TrainJob, folder: RunFolder, fitted: FitResult) -> dict[str, Any]:
+def _test_once(job: _TrainJob, folder: RunFolder) -> dict[str, Any]:
     """Test the best network, unless that has been done."""
     if folder.results.exists():
         return folder.read_results()
