@@ -27,6 +27,13 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
 }
 
+# Dask's settings for workers on this machine. Its profiler looks at every worker a hundred times a second,
+# for a dashboard that is not shown.
+LOCAL_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,
+}
+
 CONNECT_SECONDS = 30
 
 
@@ -122,8 +129,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         if scheduler is not None:
             address = scheduler
         else:
-            environment = {"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-            stack.enter_context(dask.config.set(environment))
+            stack.enter_context(dask.config.set(LOCAL_SETTINGS))
             with _children_deaf_to_interrupts():
                 cluster = stack.enter_context(
                     LocalCluster(
