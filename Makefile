@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	$(BIN)/pipelines run classify
+	@echo "  (both commands are in $(BIN); to have them at hand: source $(BIN)/activate)"
 
 test: $(READY)
 	$(BIN)/ruff format --check .
