@@ -3,6 +3,9 @@
 Every message is one line that says where, what was found, what was expected and what to do.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class EventsError(Exception):
     """Base of every error that events raises on purpose."""
@@ -30,3 +33,9 @@ class StoreError(EventsError):
 
 class DownloadError(EventsError):
     """A file could not be fetched, or its checksum is wrong."""
+
+
+def did_you_mean(found: object, known: Iterable[object]) -> str:
+    """Return the end of a message that suggests the nearest known name; empty where none is near."""
+    near = get_close_matches(str(found), [str(name) for name in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

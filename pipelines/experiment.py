@@ -1,7 +1,6 @@
 """An experiment: what to train on which data. Dataclasses, filled from a TOML file and `--set` values."""
 
 import copy
-import difflib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from events.augment import AugmentSettings
 from events.batches import Cache
 from events.binning.settings import BinSettings
+from events.errors import did_you_mean
 from events.synth.digits import DigitSettings
 from pipelines.errors import ExperimentError
 from pipelines.settings_tree import assign, build_settings, parse_assignment
@@ -105,8 +105,7 @@ def find_experiment(name: str | Path) -> Path:
     embedded = embedded_experiments()
     if str(name) in embedded:
         return embedded[str(name)]
-    near = difflib.get_close_matches(str(name), embedded, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, embedded)
     raise ExperimentError(
         f"{name}: neither a file nor an embedded experiment; embedded: {', '.join(embedded)}{hint}"
     )

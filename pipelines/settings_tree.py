@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from events.errors import EventsError
+from events.errors import EventsError, did_you_mean
 from pipelines.errors import ExperimentError
 from snn.errors import SnnError
 
@@ -122,8 +122,7 @@ def _described(annotation: Any) -> str:
 
 def _near(value: Any, annotation: Any) -> str:
     choices = [c for kind in _alternatives(annotation) if get_origin(kind) is Literal for c in get_args(kind)]
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(value, choices)
 
 
 def parse_assignment(text: str) -> tuple[list[str], Any]:

@@ -3,6 +3,9 @@
 Every message is one line that says where, what was found, what was expected and what to do.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SnnError(Exception):
     """Base of every error that snn raises on purpose."""
@@ -18,3 +21,9 @@ class ModelError(SnnError):
 
 class TrainingError(SnnError):
     """Training cannot go on; the last good checkpoint is kept."""
+
+
+def did_you_mean(found: object, known: Iterable[object]) -> str:
+    """Return the end of a message that suggests the nearest known name; empty where none is near."""
+    near = get_close_matches(str(found), [str(name) for name in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

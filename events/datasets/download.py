@@ -1,6 +1,5 @@
 """Fetch the files of a known data set: resumed after a break, checked, visible only when whole."""
 
-import difflib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from events.datasets.catalogue import CATALOGUE, KnownSet, RemoteFile
 from events.datasets.disk_space import require_space
 from events.datasets.fetch import FetchSettings, OnBytes, fetch_partial, forget, forget_validator
 from events.datasets.unpack import unpack_zip
-from events.errors import DownloadError
+from events.errors import DownloadError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ def _known_set(name: str) -> KnownSet:
     """Return a set that can be fetched."""
     known = CATALOGUE.get(name)
     if known is None:
-        near = difflib.get_close_matches(name, CATALOGUE, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, CATALOGUE)
         raise DownloadError(f"no known data set {name!r}; known: {', '.join(sorted(CATALOGUE))}{hint}")
     if not known.files:
         raise DownloadError(f"{name}: has no public file address; get it by hand from {known.page}")

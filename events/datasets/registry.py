@@ -1,6 +1,5 @@
 """The data sets that can be listed, and so converted: one row per set."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from events.datasets.listing import Listing
 from events.datasets.nmnist import list_nmnist
 from events.datasets.options import ListOptions, Trust
 from events.datasets.splits import NAMED_SPLITS, OFFICIAL, RANDOM, canonical_split
-from events.errors import ConfigError, DatasetError
+from events.errors import ConfigError, DatasetError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,7 @@ def list_samples(
     """
     entry = DATASETS.get(dataset)
     if entry is None:
-        near = difflib.get_close_matches(dataset, DATASETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(dataset, DATASETS)
         raise DatasetError(f"no data set {dataset!r}; known: {', '.join(sorted(DATASETS))}{hint}")
     if trust is not None and trust not in ("folder", "name"):
         raise ConfigError(f"trust {trust!r}: expected 'folder' or 'name'")

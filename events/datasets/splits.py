@@ -1,6 +1,5 @@
 """Which recording is for training and which for testing: named, random and official splits."""
 
-import difflib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from events.datasets.listing import SPLIT_NAMES, Sample
-from events.errors import ConfigError
+from events.errors import ConfigError, did_you_mean
 
 TRAIN, VALIDATION, TEST = SPLIT_NAMES
 OFFICIAL = "official"
@@ -158,8 +157,7 @@ def canonical_split(text: str, *, allowed: Sequence[str]) -> str:
     if name in allowed and name != RANDOM:
         return name
     known = ", ".join("random:SEED:0.9" if entry == RANDOM else entry for entry in allowed)
-    near = difflib.get_close_matches(family, allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] != RANDOM else ""
+    hint = did_you_mean(family, [entry for entry in allowed if entry != RANDOM])
     raise ConfigError(f"split {text!r} is not defined for this data set; known: {known}{hint}")
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from events.errors import ConfigError, UnknownFormat
+from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausible_layout
 from events.readers.aedat_header import VERSION_MARK
 from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
@@ -54,8 +53,7 @@ def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> 
         DamagedRecording: No part of it can be read.
     """
     if options.format is not None and options.format not in READERS:
-        close = get_close_matches(options.format, READERS, n=1)
-        hint = f"; did you mean {close[0]!r}" if close else ""
+        hint = did_you_mean(options.format, READERS)
         raise ConfigError(f"format {options.format!r} has no reader; known are {', '.join(READERS)}{hint}")
     source = open_source(path)
     return READERS[options.format or identify_source(source)].open(source, options)

@@ -40,64 +40,22 @@ FORMAT_LINES = {
 }
 
 
-def write_aedat1(
-    path: Path,
-    events: np.ndarray | Iterable[np.ndarray],
-    *,
-    sensor_hw: tuple[int, int],
-    orientation: Orientation = "jaer",
-    polarity: Polarity = "on1",
-    comments: tuple[str, ...] = (),
-) -> None:
-    """Write an AEDAT 1.0 recording; see `write_aedat`."""
-    write_aedat(
-        path,
-        events,
-        version=1,
-        sensor_hw=sensor_hw,
-        orientation=orientation,
-        polarity=polarity,
-        comments=comments,
-    )
-
-
-def write_aedat2(
-    path: Path,
-    events: np.ndarray | Iterable[np.ndarray],
-    *,
-    sensor_hw: tuple[int, int],
-    orientation: Orientation = "jaer",
-    polarity: Polarity = "on1",
-    comments: tuple[str, ...] = (),
-) -> None:
-    """Write an AEDAT 2.0 recording; see `write_aedat`."""
-    write_aedat(
-        path,
-        events,
-        version=2,
-        sensor_hw=sensor_hw,
-        orientation=orientation,
-        polarity=polarity,
-        comments=comments,
-    )
-
-
 def write_aedat(
     path: Path,
     events: np.ndarray | Iterable[np.ndarray],
     *,
     version: int,
     sensor_hw: tuple[int, int],
-    orientation: Orientation,
-    polarity: Polarity,
-    comments: tuple[str, ...],
+    orientation: Orientation = "jaer",
+    polarity: Polarity = "on1",
+    comments: tuple[str, ...] = (),
 ) -> None:
     """Write a recording; the same events give the same bytes.
 
     Args:
         path: Where to; an existing file is replaced.
         events: EVENT_DTYPE, shape [N], or chunks of it.
-        version: 1 or 2.
+        version: 1 for AEDAT 1.0, 2 for AEDAT 2.0.
         sensor_hw: Height and width in pixels.
         orientation: What the events' coordinates mean, as in `events.readers.aedat`.
         polarity: What the events' polarity means, likewise.

@@ -1,20 +1,21 @@
 """The writers by format name; the same names as the readers'."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from events.errors import ConfigError
-from events.writers.aedat import write_aedat1, write_aedat2
+from events.writers.aedat import write_aedat
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
-    "aedat1": write_aedat1,
-    "aedat2": write_aedat2,
+    "aedat1": partial(write_aedat, version=1),
+    "aedat2": partial(write_aedat, version=2),
     "bin40": write_bin40,
     "npz": write_npz,
     "npy": write_npy,

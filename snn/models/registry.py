@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import nn
 
-from snn.errors import ModelError
+from snn.errors import ModelError, did_you_mean
 from snn.models.vgg import PLANS, POOLS, VGG
 from snn.neurons.settings import NeuronSettings
 
@@ -92,6 +91,5 @@ def build_model(
 def _check_name(argument: str, found: str, known: tuple[str, ...]) -> None:
     if found in known:
         return
-    near = get_close_matches(str(found), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(found, known)
     raise ModelError(f"{argument}: found {found!r}, expected one of {', '.join(known)}{hint}")

@@ -7,10 +7,9 @@ SpQuant-SNN's fixed LIF. `docs/neurons.md` says what every option is and why the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-from snn.errors import NeuronError
+from snn.errors import NeuronError, did_you_mean
 
 Kind = Literal["lif", "lt"]
 FireRule = Literal[">=", ">"]
@@ -24,8 +23,7 @@ SpikeValue = Literal["one", "threshold", "learned"]
 def _check_choice(name: str, found: Any, choices: tuple[str, ...]) -> None:
     if found in choices:
         return
-    near = get_close_matches(str(found), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(found, choices)
     raise NeuronError(f"{name}: found {found!r}, expected one of {', '.join(choices)}{hint}")
 
 
