@@ -32,7 +32,7 @@ Order = Literal["full", "shard"]
 AUTO_CACHE_BYTES = 1 << 30
 # Neighbouring samples read together in shard order, and how many such blocks are mixed:
 # over a store written in a seeded order this mixes classes as well as a full shuffle does
-# (specification storage 2.4: 9.98 classes a batch against 9.99).
+# (measured on ten classes, batches of 64: 9.98 classes a batch against 9.99).
 SHARD_ORDER_BLOCK = 64
 SHARD_ORDER_WINDOW = 4
 

@@ -38,7 +38,7 @@ class BinSettings:
     A recording without events gives frames of zeros.
 
     These are the rules of SpikingJelly (split by number or time: `last`), of tonic (`n_event_bins`,
-    `n_time_bins`, `time_window`: `drop`) and of conv_snn (`count`, `drop`); specification event_io 5.3.
+    `n_time_bins`, `time_window`: `drop`) and of conv_snn (`count`, `drop`).
 
     Attributes:
         frames: Number of frames T. With `split="duration"` the number kept: windows past it are cut,
@@ -124,8 +124,10 @@ class Frames(NamedTuple):
 
 # Named preparations of published code.
 PRESETS: dict[str, BinSettings] = {
-    # One-hot M-LIF: 80 binary frames of equal event count, remainder dropped (specification mlif 4.2).
+    # One-hot M-LIF: 80 binary frames of equal event count, remainder dropped
+    # (Abillama et al., IEEE Access 2025, released dvscifar_prepare).
     "mlif80": BinSettings(frames=80, split="count", tail="drop", value="binary"),
-    # TET: 10 binary frames of equal event count, remainder dropped (specification event_io 1.3).
+    # TET: 10 binary frames of equal event count, remainder dropped
+    # (Deng et al., ICLR 2022, released frame script).
     "tet10": BinSettings(frames=10, split="count", tail="drop", value="binary"),
 }

@@ -3,7 +3,7 @@
 No header. A record is x (8 bits), y (8 bits), polarity (1 bit, 1 = ON) and time in microseconds (23 bits),
 big-endian. A record with y = 240 is no event: the time counter ran over, and every later time gains
 8192 us. Origin top left. Source: Orchard et al., "Converting static image datasets to spiking neuromorphic
-datasets using saccades", 2015, and its MATLAB reader; specification 1.9 of the format notes agrees.
+datasets using saccades", 2015, and its MATLAB reader.
 
 Nothing in the file says how large the sensor is. Where the caller does not say either, it is the smallest
 of `KNOWN_SENSORS` that holds every event.

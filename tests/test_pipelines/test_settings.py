@@ -115,7 +115,7 @@ def test_embedded_experiments_load_and_survive_a_round_trip(name):
 
 def test_published_recipe_of_vgg9():
     # LT-SNN's released recipe: VGG-9, T 10, Adam 1e-3, cosine to 0 over 200 epochs, batch 24, lambda 0.9,
-    # target = mean threshold (specification lt_spquant 6.1, row "LT main_avgVth defaults").
+    # target = mean threshold (LT-SNN's released main_avgVth, its defaults).
     training = load_experiment("dvs_cifar10_vgg9").training
     assert (training.optimizer, training.learning_rate, training.final_learning_rate) == ("adam", 1e-3, 0.0)
     assert (training.epochs, training.batch_size, training.schedule) == (200, 24, "cosine")
