@@ -33,7 +33,7 @@ def mat(
     with ProgressBar("writing") as bar:
         summary = write_mat_tree(src, dst, layout=layout, progress=bar.show)
     for path, reason in summary.failures:
-        say(f"failed: {path}: {reason}")
+        say(f"failed: {path}: {reason.removeprefix(f'{path}: ')}")
     say(f"{summary.written} files written, {summary.skipped} were there already -> {dst}")
     if summary.failures:
         raise typer.Exit(EXIT_PARTIAL)
