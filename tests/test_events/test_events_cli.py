@@ -51,7 +51,7 @@ def store(tree, tmp_path_factory) -> Path:
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys, time; started = time.perf_counter()\n"
+        "import sys\n"
         "from events.cli import app\n"
         "from typer.testing import CliRunner\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
@@ -59,11 +59,8 @@ def test_help_loads_nothing_heavy():
         "heavy = ('torch', 'numba', 'zarr', 'dask', 'distributed', 'numpy', 'numcodecs', 'PIL')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
-    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    # The bar is 0.4 s on an idle machine (benchmarks); a busy one gets ten times that.
-    assert time.perf_counter() - started < 4
 
 
 def test_module_is_the_program():
