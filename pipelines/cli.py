@@ -279,6 +279,15 @@ def _reported() -> Iterator[None]:
     except (EventsError, PipelineError, SnnError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE if isinstance(error, ExperimentError | ConfigError) else PROBLEM) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("events", "snn", "pipelines"):
+            raise
+        print(
+            f"error: {error.name} is not installed; pip install 'spikeline[train]'; "
+            "`pipelines doctor` says what else is missing",
+            file=sys.stderr,
+        )
+        raise typer.Exit(PROBLEM) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)

@@ -42,6 +42,23 @@ def test_help_starts_without_heavy_imports():
     assert done.stdout.strip() == "[]"
 
 
+def test_without_torch_an_error_says_what_to_install():
+    # None in sys.modules makes Python take a module for absent.
+    program = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from pipelines.cli import main\n"
+        "sys.argv = ['pipelines', 'run', 'classify']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: torch is not installed; pip install 'spikeline[train]'; "
+        "`pipelines doctor` says what else is missing\n"
+    )
+
+
 @pytest.mark.parametrize(
     "command", [["run", "classify"], ["evaluate"], ["report"], ["experiments"], ["doctor"]]
 )
