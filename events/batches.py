@@ -60,7 +60,8 @@ class Batch:
     """What the network gets.
 
     Attributes:
-        frames: Counts, shape [T, B, P, H, W], float32 unless the feed was asked for stored counts.
+        frames: Counts, shape [T, B, P, H, W], float32 unless the feed was asked for stored counts. Stored
+            counts may be a view of memory that is sample first.
         labels: Class of each sample, shape [B], int64.
         index: Number of each sample in the store, shape [B], int64.
     """
@@ -211,6 +212,8 @@ class Feed:
         self._buffers = _Buffers(T * settings.batch_size * P * H * W, self._dtype, pinned=self._on_gpu)
         self._of_thread = local()
         self._cached, self._is_cached = self._make_cache()
+        # Stored counts that go through nothing are decoded right into the batch, and seen time first.
+        self._straight = settings.counts and settings.augment == UNCHANGED and not self._on_gpu
         self._copy_stream = torch.cuda.Stream(self.device) if self._on_gpu else None
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="feed")
 
@@ -316,10 +319,16 @@ class Feed:
         """Decode, augment and deliver one batch. Runs in the feed's thread."""
         samples = self.indices[positions]
         T, P, H, W = self.store.shape[1:]
-        frames = self._buffers.take((T, len(samples), P, H, W))
-        self._fill(frames, positions, samples, epoch)
+        if self._straight and self._cached is None:
+            sample_first = self._buffers.take((len(samples), T, P, H, W))
+            self.store.read_into(samples, sample_first)
+            frames = torch.from_numpy(sample_first).transpose(0, 1)
+        else:
+            filled = self._buffers.take((T, len(samples), P, H, W))
+            self._fill(filled, positions, samples, epoch)
+            frames = torch.from_numpy(filled)
         labels = torch.from_numpy(self.store.label[samples].astype(np.int64))
-        batch = Batch(torch.from_numpy(frames), labels, torch.from_numpy(samples))
+        batch = Batch(frames, labels, torch.from_numpy(samples))
         return self._to_gpu(batch) if self._on_gpu else batch
 
     def _fill(self, frames: np.ndarray, positions: np.ndarray, samples: np.ndarray, epoch: int) -> None:
