@@ -47,7 +47,7 @@ def mean_threshold(model: nn.Module) -> float | None:
     optimizer step. (The released code makes the target 0 for a model without thresholds, by accident.)
     """
     thresholds = [
-        m.threshold.detach() for m in model.modules() if isinstance(m, Neuron) and m.settings.kind == "lt"
+        m.threshold.detach() for m in model.modules() if isinstance(m, Neuron) and m.settings.learn_threshold
     ]
     if not thresholds:
         return None

@@ -15,7 +15,7 @@ from snn.errors import NeuronError
 from snn.neurons.reference import NeuronParameters
 from snn.neurons.settings import CHOICES, PUBLISHED, NeuronSettings
 
-LT = NeuronSettings(kind="lt", decay=0.75, threshold=0.8)
+LT = NeuronSettings(decay=0.75, threshold=0.8)
 
 # Every published form, then every option on its own and the pairs that meet in the formulas.
 SETTINGS: dict[str, NeuronSettings] = {

@@ -15,7 +15,7 @@ class TinyNetwork(nn.Module):
     def __init__(self, dropout: float = 0.5, threshold: float = 0.3) -> None:
         super().__init__()
         self.first = nn.Linear(32, 16)
-        self.neuron = Neuron(NeuronSettings(kind="lt", threshold=threshold))
+        self.neuron = Neuron(NeuronSettings(threshold=threshold))
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Linear(16, 3)
 

@@ -123,8 +123,14 @@ def test_published_recipe_of_vgg9():
 
 
 def test_set_changes_a_file(experiment_file):
-    experiment = load_experiment(experiment_file, ["training.epochs=7", "model.neuron.kind=lif", "seed=5"])
-    assert (experiment.training.epochs, experiment.model.neuron.kind, experiment.seed) == (7, "lif", 5)
+    experiment = load_experiment(
+        experiment_file, ["training.epochs=7", "model.neuron.learn_threshold=false", "seed=5"]
+    )
+    assert (experiment.training.epochs, experiment.model.neuron.learn_threshold, experiment.seed) == (
+        7,
+        False,
+        5,
+    )
     assert experiment.training.batch_size == 6
 
 

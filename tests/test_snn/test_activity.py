@@ -10,8 +10,8 @@ from snn.neurons.settings import NeuronSettings
 
 def two_layers():
     """Neurons without memory: they fire in a step whose current reaches the threshold."""
-    first = Neuron(NeuronSettings(kind="lt", decay=0.0, threshold=1.0))
-    second = Neuron(NeuronSettings(kind="lif", decay=0.0, threshold=0.5))
+    first = Neuron(NeuronSettings(decay=0.0, threshold=1.0))
+    second = Neuron(NeuronSettings(learn_threshold=False, decay=0.0, threshold=0.5))
     return nn.Sequential(first, nn.Identity(), second)
 
 

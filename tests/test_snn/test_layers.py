@@ -58,7 +58,8 @@ def test_weights_are_drawn_by_kaiming_fan_out():
 def test_folding_keeps_the_results_and_leaves_the_model_alone():
     torch.manual_seed(0)
     model = nn.Sequential(
-        ConvBlock(2, 4, neuron=NeuronSettings(kind="lif")), ConvBlock(4, 3, neuron=NeuronSettings(), stride=2)
+        ConvBlock(2, 4, neuron=NeuronSettings(learn_threshold=False)),
+        ConvBlock(4, 3, neuron=NeuronSettings(), stride=2),
     )
     for seed in range(3):  # running statistics and affine away from their start
         model(2 + 3 * frames(3, 4, 2, 8, 8, seed=seed))

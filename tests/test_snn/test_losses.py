@@ -67,9 +67,9 @@ def test_refusals(logits, labels, weight, message):
 
 def test_mean_threshold_counts_learned_ones_only():
     model = nn.Sequential(
-        Neuron(NeuronSettings(kind="lif", threshold=9.0)),
+        Neuron(NeuronSettings(learn_threshold=False, threshold=9.0)),
         Neuron(NeuronSettings(threshold=0.5)),
         Neuron(NeuronSettings(threshold=0.2, threshold_constraint="positive")),
     )
     assert mean_threshold(model) == pytest.approx(0.35)
-    assert mean_threshold(nn.Sequential(Neuron(NeuronSettings(kind="lif")))) is None
+    assert mean_threshold(nn.Sequential(Neuron(NeuronSettings(learn_threshold=False)))) is None

@@ -13,8 +13,8 @@ from snn.models.vgg import parse_token
 from snn.neurons.modules import Neuron
 from snn.neurons.settings import NeuronSettings
 
-LIF = NeuronSettings(kind="lif")
-LT = NeuronSettings(kind="lt")
+LIF = NeuronSettings(learn_threshold=False)
+LT = NeuronSettings()
 
 
 def build(name, *, neuron=LT, in_channels=2, hw=(48, 48), classes=10, **settings):
@@ -88,10 +88,11 @@ def test_layers_have_readable_names():
 
 
 def test_first_block_keeps_a_constant_threshold_unless_told():
-    kinds = [m.settings.kind for m in build("vgg5").modules() if isinstance(m, Neuron)]
-    assert kinds == ["lif", "lt", "lt"]
-    kinds = [m.settings.kind for m in build("vgg5", first_fixed=False).modules() if isinstance(m, Neuron)]
-    assert kinds == ["lt", "lt", "lt"]
+    learned = [m.settings.learn_threshold for m in build("vgg5").modules() if isinstance(m, Neuron)]
+    assert learned == [False, True, True]
+    free = build("vgg5", first_fixed=False)
+    learned = [m.settings.learn_threshold for m in free.modules() if isinstance(m, Neuron)]
+    assert learned == [True, True, True]
 
 
 def test_pool_and_dropout_are_options():

@@ -14,7 +14,10 @@ def spikes_of(neuron, seed=0):
 
 
 def test_learned_threshold_is_a_parameter_and_fixed_one_a_buffer():
-    learned, fixed = Neuron(NeuronSettings(threshold=0.6)), Neuron(NeuronSettings(kind="lif", threshold=0.6))
+    learned, fixed = (
+        Neuron(NeuronSettings(threshold=0.6)),
+        Neuron(NeuronSettings(learn_threshold=False, threshold=0.6)),
+    )
     assert {name: p.requires_grad for name, p in learned.named_parameters()} == {
         "threshold": True,
         "spike_scale": False,
@@ -33,7 +36,7 @@ def test_no_state_is_kept_between_calls():
 
 
 def test_state_is_passed_on_with_run():
-    neuron = Neuron(NeuronSettings(kind="lif"))
+    neuron = Neuron(NeuronSettings(learn_threshold=False))
     spikes, v = neuron.run(torch.tensor([[0.8]]))
     assert (spikes.item(), v.item()) == (0.0, pytest.approx(0.8))
     spikes, v = neuron.run(torch.tensor([[0.7]]), v)
@@ -74,9 +77,9 @@ def test_learned_spike_value_scales_the_spikes():
 
 def test_repr_says_what_the_layer_computes():
     assert repr(Neuron(NeuronSettings(threshold=0.75))) == (
-        "Neuron(lt, learned threshold=0.75, decay=0.5, fires at >=, hard reset, surrogate=triangle, "
+        "Neuron(learned threshold=0.75, decay=0.5, fires at >=, hard reset, surrogate=triangle, "
         "threshold_gradient=subtract)"
     )
-    assert repr(Neuron(NeuronSettings(kind="lif", reset="soft", detach_reset=True, fire_rule=">"))) == (
-        "Neuron(lif, threshold=1, decay=0.5, fires at >, soft reset, detached, surrogate=triangle)"
-    )
+    assert repr(
+        Neuron(NeuronSettings(learn_threshold=False, reset="soft", detach_reset=True, fire_rule=">"))
+    ) == ("Neuron(threshold=1, decay=0.5, fires at >, soft reset, detached, surrogate=triangle)")

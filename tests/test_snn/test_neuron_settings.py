@@ -9,7 +9,10 @@ from snn.neurons.settings import PUBLISHED, NeuronSettings, published
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "lf"}, "kind: found 'lf', expected one of lif, lt; did you mean 'lif'?"),
+        (
+            {"charge": "decy"},
+            "charge: found 'decy', expected one of decay, decay_input; did you mean 'decay'?",
+        ),
         ({"fire_rule": "=>"}, "fire_rule: found '=>', expected one of >=, >"),
         ({"reset": "zero"}, "reset: found 'zero', expected one of hard, soft"),
         (
@@ -38,8 +41,8 @@ from snn.neurons.settings import PUBLISHED, NeuronSettings, published
             "threshold: found 1.0, expected between 0 and 1",
         ),
         (
-            {"kind": "lif", "spike_value": "learned"},
-            "spike_value 'learned' needs kind 'lt', found kind 'lif'",
+            {"learn_threshold": False, "spike_value": "learned"},
+            "spike_value 'learned' needs learn_threshold, found a constant one",
         ),
     ],
 )
@@ -50,7 +53,7 @@ def test_refusals_name_argument_found_and_expected(arguments, message):
 
 def test_default_is_the_ordinary_threshold_gradient():
     default = NeuronSettings()
-    assert (default.kind, default.decay, default.threshold, default.gamma) == ("lt", 0.5, 1.0, 1.0)
+    assert (default.learn_threshold, default.decay, default.threshold, default.gamma) == (True, 0.5, 1.0, 1.0)
     assert (default.fire_rule, default.reset, default.detach_reset) == (">=", "hard", False)
     assert (default.surrogate, default.threshold_gradient) == ("triangle", "subtract")
 
@@ -73,4 +76,4 @@ def test_unknown_release_names_the_nearest():
 
 def test_fixed_is_the_same_neuron_with_a_constant_threshold():
     learned = NeuronSettings(threshold=0.7, gamma=0.5, threshold_constraint="positive", spike_value="learned")
-    assert learned.fixed() == NeuronSettings(kind="lif", threshold=0.7, gamma=0.5)
+    assert learned.fixed() == NeuronSettings(learn_threshold=False, threshold=0.7, gamma=0.5)

@@ -24,11 +24,11 @@ def test_gradient_can_be_differentiated_again():
 
 def test_threshold_per_channel_is_summed_over_its_channel_alone():
     current = torch.tensor([[[[0.9, 1.2], [0.4, 0.7]]]])  # [T, B, C, W]
-    threshold = torch.tensor([[1.0], [0.5]], requires_grad=True)  # [C, 1]
+    threshold = torch.tensor([1.0, 0.5], requires_grad=True)  # [C]
     settings = NeuronSettings(threshold_gradient="subtract+explicit")
     spikes, _ = run_neurons(current, None, NeuronParameters(threshold), settings=settings)
     assert spikes.flatten().tolist() == [0, 1, 0, 1]
     spikes.sum().backward()
     # triangle: 0.9, 0.8 and 0.9, 0.8; neurons that fired add triangle * sigmoid(0.2) = 0.8 * 0.549834
     one = -(0.9 + 0.8 + 0.8 * 0.549833997)
-    torch.testing.assert_close(threshold.grad, torch.tensor([[one], [one]]))
+    torch.testing.assert_close(threshold.grad, torch.tensor([one, one]))
