@@ -168,7 +168,7 @@ def layout(y: Tensor) -> tuple[Tensor, bool]:
     """Return y [T, B, ...] densely in memory, copied where needed, and whether it is channels last."""
     if y.is_contiguous():
         return y, False
-    if y.dim() == 5 and y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
+    if y.dim() == 5 and y.movedim(2, -1).is_contiguous():
         return y, True
     return y.contiguous(), False
 
