@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from events.errors import ConfigError, EventsError
+from events.errors import ConfigError, EventsError, did_you_mean
 from pipelines.errors import ExperimentError, PipelineError
 from snn.errors import SnnError
 
@@ -24,6 +24,26 @@ if TYPE_CHECKING:
     from pipelines.experiment import Experiment
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
+
+# Written out here because the packages that define them take seconds to import; a test compares.
+NEURONS = {
+    "lif": "leaky integrate-and-fire",
+    "plif": "learned leak",
+    "lt": "learned threshold",
+    "quantlif": "membrane of three levels",
+    "mlif": "spikes of value 1, 2 or 4",
+}
+EXECUTORS = {
+    "auto": "the fastest that can",
+    "reference": "plain torch, the definition",
+    "numba": "fused on the CPU",
+    "cuda": "fused on a GPU, needs CuPy",
+}
+
+
+def _explained(names: dict[str, str]) -> str:
+    return "".join(f"\n\n{name}: {words}" for name, words in names.items())
+
 
 app = typer.Typer(
     name="pipelines",
@@ -66,6 +86,18 @@ def run_classify_command(
             help="What the folder of recordings is: a name shown by `events datasets`.", show_default=False
         ),
     ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Neurons of every layer. {_explained(NEURONS)}", show_default=False
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"What computes the neurons. {_explained(EXECUTORS)}", show_default=False
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -99,12 +131,24 @@ def run_classify_command(
 
       pipelines run classify my.toml --data my.zarr --seed 1   own settings, own store
 
+      pipelines run classify --neuron mlif                     other neurons
+
+      pipelines run classify --neuron mlif --set model.neuron.lanes=4
+
       pipelines run classify --resume runs/digits-20260101-120000
     """
     with _reported():
         from pipelines.run_folder import RunFolder, new_run_folder
 
-        changes = _changes(assignments, data=data, dataset=dataset, seed=seed, devices=devices)
+        changes = _changes(
+            assignments,
+            data=data,
+            dataset=dataset,
+            seed=seed,
+            devices=devices,
+            neuron=neuron,
+            executor=executor,
+        )
         if resume is not None:
             _refuse_with_resume(experiment, changes, out)
             folder = RunFolder(resume)
@@ -130,14 +174,29 @@ def run_classify_command(
 
 def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
     """Return `--set` values and the options that are short for one."""
-    names = {"data": "data.source", "dataset": "data.dataset", "seed": "seed", "devices": "training.devices"}
+    names = {
+        "data": "data.source",
+        "dataset": "data.dataset",
+        "seed": "seed",
+        "devices": "training.devices",
+        "neuron": "model.neuron.preset",
+        "executor": "model.executor",
+    }
     changes = list(assignments or [])
     for option, value in options.items():
         if value is not None:
-            changes.append(
-                f"{names[option]}={json.dumps(str(value)) if option in ('data', 'dataset') else value}"
-            )
+            _check_name(option, value)
+            changes.append(f"{names[option]}={value if isinstance(value, int) else json.dumps(str(value))}")
     return changes
+
+
+def _check_name(option: str, value: Any) -> None:
+    """Raise ExperimentError where the name after an option is not known."""
+    known = {"neuron": NEURONS, "executor": EXECUTORS}.get(option)
+    if known is not None and value not in known:
+        raise ExperimentError(
+            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
+        )
 
 
 def _load(experiment: str | None, changes: list[str]) -> "Experiment":
@@ -150,7 +209,7 @@ def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | 
     if experiment is not None or changes or out is not None:
         raise ExperimentError(
             "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
-            "--dataset, --seed, --devices and --out, or start a new run"
+            "--dataset, --neuron, --executor, --seed, --devices and --out, or start a new run"
         )
 
 
@@ -252,7 +311,8 @@ def doctor_command(as_json: JsonOption = False) -> None:
     """Check that this installation can do its work, and say what to do where it cannot.
 
     Looks at Python, package versions, torch and CUDA, whether another distribution has taken one of the
-    names events, snn, pipelines, disk space, cores, and Numba. Exit code 1 where there is a problem.
+    names events, snn, pipelines, disk space, cores, Numba, CuPy, and what would compute each kind of
+    neuron here, with the reason where it is not the fastest. Exit code 1 where there is a problem.
 
     Example:
 

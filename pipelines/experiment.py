@@ -14,7 +14,7 @@ from events.binning.settings import BinSettings
 from events.errors import did_you_mean
 from events.synth.digits import DigitSettings
 from pipelines.errors import ExperimentError
-from pipelines.settings_tree import assign, build_settings, parse_assignment
+from pipelines.settings_tree import assign, build_settings, parse_assignment, presets_first
 from snn.models.registry import ModelSettings
 from snn.training.settings import TrainSettings
 
@@ -130,7 +130,8 @@ def load_experiment(name: str | Path, assignments: Sequence[str] = ()) -> Experi
 
     Args:
         name: Path of a TOML file, or the name of an embedded experiment.
-        assignments: Values such as `training.epochs=20`, applied in order.
+        assignments: Values such as `training.epochs=20`, applied in order; presets such as
+            `model.neuron.preset=mlif` begin their table anew and are applied first.
 
     Raises:
         ExperimentError: The file, a setting or a value cannot be used.
@@ -143,6 +144,6 @@ def load_experiment(name: str | Path, assignments: Sequence[str] = ()) -> Experi
     if not assignments:
         return experiment
     changed = copy.deepcopy(table)
-    for text in assignments:
-        assign(changed, *parse_assignment(text))
+    for names, value in presets_first(map(parse_assignment, assignments)):
+        assign(changed, names, value)
     return build_settings(Experiment, changed, where="--set")

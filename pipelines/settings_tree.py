@@ -8,8 +8,8 @@ import difflib
 import json
 import tomllib
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from events.errors import EventsError, did_you_mean
@@ -20,37 +20,70 @@ S = TypeVar("S")
 
 # How None is written: TOML has no word for it.
 NONE = "none"
+# The key that names the settings a table starts from; no field may have this name.
+PRESET = "preset"
+# Settings of earlier versions, and what to write instead.
+REPLACED = {
+    "model.neuron.kind": 'instead of kind "lt" write learn_threshold = true, '
+    'instead of kind "lif" learn_threshold = false'
+}
 
 
-def build_settings(kind: type[S], table: Mapping[str, Any], *, where: str, path: str = "") -> S:
+def build_settings(
+    kind: type[S], table: Mapping[str, Any], *, where: str, path: str = "", start: S | None = None
+) -> S:
     """Build a settings dataclass from a table of plain TOML values.
+
+    A dataclass may have named settings to start from, a class variable `PRESETS: dict[str, itself]`. The
+    key `preset` of its table takes one of them; the other keys change it, whatever their order.
 
     Args:
         kind: The dataclass; its fields may be dataclasses themselves.
         table: Values by field name; fields left out keep their default.
         where: What the table came from, for messages.
         path: Dotted name of the table, empty at the top.
+        start: Settings to change; None starts from the defaults.
 
     Raises:
         ExperimentError: An unknown name (the nearest known one is suggested), a value of the wrong
             type, or one that the dataclass refuses.
     """
-    hints = get_type_hints(kind)
+    hints, names = get_type_hints(kind), {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if PRESET in table and _presets(kind):
+        start = _preset(kind, table[PRESET], where=where, path=f"{path}.{PRESET}" if path else PRESET)
     values = {}
     for name, value in table.items():
+        if name == PRESET and _presets(kind):
+            continue
         dotted = f"{path}.{name}" if path else name
-        if name not in hints:
+        if name not in names:
             raise ExperimentError(f"{where}: {_unknown(dotted, name, kind, path)}")
-        values[name] = _converted(value, hints[name], where=where, path=dotted)
+        inner = None if start is None else getattr(start, name)
+        values[name] = _converted(value, hints[name], where=where, path=dotted, start=inner)
     try:
-        return kind(**values)
+        return kind(**values) if start is None else replace(start, **values)  # type: ignore[type-var]
     except (EventsError, SnnError) as error:
         raise ExperimentError(f"{where}: {f'[{path}] ' if path else ''}{error}") from error
 
 
+def _presets(kind: Any) -> dict[str, Any]:
+    """Return the named settings a dataclass can start from, empty for most."""
+    return getattr(kind, "PRESETS", {})
+
+
+def _preset(kind: Any, name: Any, *, where: str, path: str) -> Any:
+    presets = _presets(kind)
+    if isinstance(name, str) and name in presets:
+        return presets[name]
+    hint = did_you_mean(name, presets)
+    raise ExperimentError(f"{where}: {path} must be one of {', '.join(presets)}, got {name!r}{hint}")
+
+
 def _unknown(dotted: str, name: str, kind: Any, path: str) -> str:
     """Say that a setting is unknown, and which known one is nearest in name."""
-    known = [field.name for field in fields(kind)]
+    if dotted in REPLACED:
+        return f"setting {dotted!r} was replaced: {REPLACED[dotted]}"
+    known = [field.name for field in fields(kind)] + [PRESET] * bool(_presets(kind))
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         suggestion = f"{path}.{near[0]}" if path else near[0]
@@ -58,12 +91,12 @@ def _unknown(dotted: str, name: str, kind: Any, path: str) -> str:
     return f"unknown setting {dotted!r}; known here: {', '.join(known)}"
 
 
-def _converted(value: Any, annotation: Any, *, where: str, path: str) -> Any:
+def _converted(value: Any, annotation: Any, *, where: str, path: str, start: Any = None) -> Any:
     """Return a TOML value as the annotated type, or raise ExperimentError."""
     if is_dataclass(annotation) and isinstance(annotation, type):
         if not isinstance(value, Mapping):
             raise ExperimentError(f"{where}: {path} is a table of settings, got {value!r}")
-        return build_settings(annotation, value, where=where, path=path)
+        return build_settings(annotation, value, where=where, path=path, start=start)
     for accepted in _alternatives(annotation):
         fits, converted = _fit(value, accepted)
         if fits:
@@ -113,6 +146,8 @@ def _described(annotation: Any) -> str:
     for kind in _alternatives(annotation):
         if get_origin(kind) is Literal:
             words += [repr(choice) for choice in get_args(kind)]
+        elif get_origin(kind) is tuple and Ellipsis in get_args(kind):
+            words.append("a list of values such as [-1, 0, 1]")
         elif get_origin(kind) is tuple:
             words.append(f"a list of {len(get_args(kind))} values such as [48, 48]")
         else:
@@ -141,8 +176,18 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
         return names, value.strip()
 
 
+def presets_first(assignments: Iterable[tuple[list[str], Any]]) -> list[tuple[list[str], Any]]:
+    """Return assignments in the order to make them: presets, outer tables before inner ones, then the rest.
+
+    A preset begins its table anew; so values given beside it change it, wherever they were said.
+    """
+    return sorted(
+        assignments, key=lambda pair: (pair[0][-1] != PRESET, len(pair[0]) * (pair[0][-1] == PRESET))
+    )
+
+
 def assign(table: dict[str, Any], names: list[str], value: Any) -> None:
-    """Set a value in nested tables, making the tables on the way.
+    """Set a value in nested tables, making the tables on the way; a preset replaces its table.
 
     Raises:
         ExperimentError: One of the names on the way is a value.
@@ -151,6 +196,9 @@ def assign(table: dict[str, Any], names: list[str], value: Any) -> None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise ExperimentError(f"--set {'.'.join(names)}: {name} is a value, not a table of settings")
+    if names[-1] == PRESET:
+        # What a file says of other settings was meant for those, and need not go with these.
+        table.clear()
     table[names[-1]] = value
 
 

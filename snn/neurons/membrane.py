@@ -10,7 +10,7 @@ LT-SNN's released code (floor to 23 levels, four levels, the chip grid of 1/8 st
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -50,6 +50,9 @@ class MembraneSettings:
     slope: float = 2.0
     bump_height: BumpHeight = "step"
     top: float = 1.0
+
+    # Filled below: settings to start from, by name.
+    PRESETS: ClassVar[dict[str, "MembraneSettings"]] = {}
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -131,6 +134,7 @@ MEMBRANES: dict[str, MembraneSettings] = {
     ),
     "four": MembraneSettings(levels=(-2.0, -1.0, 0.0, 1.0), gradient="pass"),
 }
+MembraneSettings.PRESETS.update(MEMBRANES)
 
 
 class Quantise(torch.autograd.Function):

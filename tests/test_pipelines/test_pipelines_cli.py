@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from pipelines import cli
 from pipelines.display import Silent
+from snn.neurons.executors import EXECUTORS
+from snn.neurons.settings import NEURONS
 
 
 def run(*arguments):
@@ -119,6 +121,17 @@ def test_experiments_are_listed():
         ),
         (["run", "classify", "--set", "model.name=vgg99"], 2, "name: found 'vgg99', expected one of vgg5"),
         (["run", "classify", "--devices", "3"], 2, "cannot be shared by 3 devices"),
+        (
+            ["run", "classify", "--neuron", "mliff"],
+            2,
+            "--neuron: found 'mliff', expected one of lif, plif, lt, quantlif, mlif; did you mean 'mlif'?",
+        ),
+        (
+            ["run", "classify", "--executor", "numbra"],
+            2,
+            "--executor: found 'numbra', expected one of auto, reference, numba, cuda; did you mean 'numba'?",
+        ),
+        (["run", "classify", "--neuron", "lif", "--resume", "x"], 2, "--neuron, --executor, --seed"),
         (["run", "classify", "--data", "no-such-folder"], 1, "no-such-folder: no such folder"),
         (["run", "classify", "nmnist"], 1, "data.dataset is 'nmnist', but no recordings are given"),
         (
@@ -139,6 +152,28 @@ def test_errors_are_one_line_with_an_exit_code(arguments, code, message, tmp_pat
     assert result.stderr.count("error: ") == 1
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_help_teaches_the_neurons_and_executors_there_are():
+    assert tuple(cli.NEURONS) == tuple(NEURONS)
+    assert tuple(cli.EXECUTORS) == EXECUTORS
+    shown = run("run", "classify", "--help").stdout
+    assert all(f"{name}: " in shown for name in (*NEURONS, *EXECUTORS))
+
+
+def test_a_run_of_an_earlier_version_says_what_was_renamed(finished_run, tmp_path):
+    run_folder = tmp_path / "old"
+    run_folder.mkdir()
+    settings = json.loads((finished_run[0] / "settings.json").read_text())
+    settings["model"]["neuron"] = {"kind": "lt", "decay": 0.5}
+    (run_folder / "settings.json").write_text(json.dumps(settings))
+    for arguments in (["evaluate", run_folder], ["run", "classify", "--resume", run_folder]):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"error: {run_folder}/settings.json: setting 'model.neuron.kind' was replaced: instead of kind "
+            '"lt" write learn_threshold = true, instead of kind "lif" learn_threshold = false\n'
+        )
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(experiment_file, store_path, tmp_path):

@@ -1,14 +1,17 @@
 """Settings: from TOML and --set to dataclasses and back, and what is said where they cannot be used."""
 
+import json
 import tomllib
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import pytest
 
 from pipelines.errors import ExperimentError
 from pipelines.experiment import Experiment, embedded_experiments, find_experiment, load_experiment
 from pipelines.settings_tree import as_table, assign, build_settings, parse_assignment, to_toml
+from snn.neurons.membrane import MEMBRANES, MembraneSettings
+from snn.neurons.settings import NEURONS, PUBLISHED, NeuronSettings
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,22 @@ class Outer:
     steps: int = 3
     quick: bool = False
     inner: Inner = field(default_factory=Inner)
+
+
+@dataclass(frozen=True)
+class Engine:
+    cylinders: int = 4
+    inner: Inner = field(default_factory=Inner)
+
+    PRESETS: ClassVar[dict[str, "Engine"]] = {}
+
+
+Engine.PRESETS["big"] = Engine(cylinders=12, inner=Inner(rate=0.25, kind="hard"))
+
+
+@dataclass(frozen=True)
+class Car:
+    engine: Engine = field(default_factory=Engine)
 
 
 def build(**table):
@@ -167,3 +186,114 @@ def test_files_that_are_no_experiments(tmp_path):
     path.write_text("a = = 3", encoding="utf-8")
     with pytest.raises(ExperimentError, match=r"broken\.toml: no TOML file"):
         load_experiment(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "engine"),
+    [
+        ({"preset": "big"}, Engine.PRESETS["big"]),
+        ({"cylinders": 8, "preset": "big"}, replace(Engine.PRESETS["big"], cylinders=8)),
+        # A table inside changes what the preset has there, not the defaults.
+        (
+            {"preset": "big", "inner": {"rate": 1}},
+            Engine(cylinders=12, inner=Inner(rate=1.0, kind="hard")),
+        ),
+        ({"cylinders": 8}, Engine(cylinders=8)),
+    ],
+)
+def test_a_table_starts_from_a_preset(table, engine):
+    assert build_settings(Car, {"engine": table}, where="car.toml") == Car(engine)
+    assert build_settings(Engine, table, where="car.toml") == engine
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            {"engine": {"preset": "bigg"}},
+            "car.toml: engine.preset must be one of big, got 'bigg'; did you mean 'big'?",
+        ),
+        ({"engine": {"preset": 3}}, "car.toml: engine.preset must be one of big, got 3"),
+        ({"engine": {"prest": "big"}}, "unknown setting 'engine.prest'; did you mean 'engine.preset'?"),
+        ({"engine": {"PRESETS": {}}}, "unknown setting 'engine.PRESETS'"),
+        ({"engine": {"inner": {"preset": "big"}}}, "unknown setting 'engine.inner.preset'"),
+        ({"preset": "big"}, "unknown setting 'preset'"),
+    ],
+)
+def test_presets_that_cannot_be_used(table, message):
+    with pytest.raises(ExperimentError) as caught:
+        build_settings(Car, table, where="car.toml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [*NEURONS.values(), *PUBLISHED.values(), *(NeuronSettings(membrane=m) for m in MEMBRANES.values())],
+)
+def test_every_neuron_survives_a_round_trip_as_toml_and_json(neuron):
+    table = as_table(neuron)
+    assert "preset" not in table
+    assert build_settings(NeuronSettings, tomllib.loads(to_toml(table)), where="text") == neuron
+    assert build_settings(NeuronSettings, json.loads(json.dumps(table)), where="text") == neuron
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_experiments_take_a_neuron_by_name(name, experiment_file):
+    experiment = load_experiment(experiment_file, [f"model.neuron.preset={name}"])
+    assert experiment.model.neuron == NEURONS[name]
+    again = build_settings(Experiment, tomllib.loads(to_toml(as_table(experiment))), where="text")
+    assert again == experiment
+
+
+def test_a_preset_replaces_the_files_neurons_and_other_values_change_it():
+    # The file's threshold_gradient does not go with lanes.
+    changes = ["model.neuron.lanes=4", "model.neuron.preset=mlif"]
+    assert load_experiment("dvs_cifar10_vgg9", changes).model.neuron == replace(NEURONS["mlif"], lanes=4)
+    changes = [
+        "model.neuron.membrane.slope=3",
+        "model.neuron.membrane.preset=chip",
+        "model.neuron.preset=lif",
+    ]
+    assert load_experiment("digits", changes).model.neuron == replace(
+        NEURONS["lif"], membrane=replace(MEMBRANES["chip"], slope=3.0)
+    )
+
+
+def test_presets_in_a_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[model.neuron]\npreset = "quantlif"\ndecay = 0.25\n[model.neuron.membrane]\nslope = 1\n',
+        encoding="utf-8",
+    )
+    neuron = load_experiment(path).model.neuron
+    assert neuron == replace(
+        NEURONS["quantlif"], decay=0.25, membrane=MembraneSettings(levels=(-1.0, 0.0, 1.0), slope=1.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "model.neuron.preset=mliff",
+            "--set: model.neuron.preset must be one of lif, plif, lt, quantlif, mlif, got 'mliff'; "
+            "did you mean 'mlif'?",
+        ),
+        ("model.neuron.membrane.preset=trenary", "did you mean 'ternary'?"),
+        ("model.neuron.lanes=9", "--set: [model.neuron] lanes: found 9, expected a whole number from 1 to 8"),
+        (
+            "model.neuron.membrane.levels=[1, 0]",
+            "--set: [model.neuron.membrane] membrane.levels: found [1.0, 0.0]",
+        ),
+        ("model.neuron.membrane.levels=3", "must be a list of values such as [-1, 0, 1], got 3"),
+        (
+            "model.neuron.kind=lif",
+            "--set: setting 'model.neuron.kind' was replaced: instead of kind \"lt\" write "
+            'learn_threshold = true, instead of kind "lif" learn_threshold = false',
+        ),
+    ],
+)
+def test_neurons_that_cannot_be_used(change, message, experiment_file):
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(experiment_file, [change])
+    assert message in str(caught.value)
