@@ -235,12 +235,10 @@ def _check_parameter(name: str, parameter: Tensor, current: Tensor) -> None:
     if not parameter.is_floating_point():
         raise NeuronError(f"{name}: found dtype {parameter.dtype}, expected a floating point dtype")
     _check_device(name, parameter, current)
-    # On a GPU this would wait for all work queued there.
-    if (
-        parameter.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not bool(torch.isfinite(parameter.detach()).all())
-    ):
+    values = parameter.detach()
+    # On a GPU this would wait for all work queued there; while a graph is traced there are no values.
+    has_values = parameter.device.type == "cpu" and type(values) is Tensor
+    if has_values and not torch.compiler.is_compiling() and not bool(torch.isfinite(values).all()):
         raise NeuronError(f"{name}: found a value that is not finite, expected finite numbers")
 
 
