@@ -26,6 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@# Tests compare with SpikingJelly, which asks for torchvision and torchaudio and does not need them there.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps spikingjelly
 	@touch $(READY)
 
 clean:

@@ -1,9 +1,11 @@
 """Rules about the tree itself."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
@@ -28,9 +30,36 @@ def test_each_import_name_has_one_owner(name):
 def test_every_dependency_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    # What set-up installs beside: its dependencies would pull in what the tests do not need.
+    wanted += re.findall(r"--no-deps (\S+)", (ROOT / "Makefile").read_text())
+    assert "spikingjelly" in wanted
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower() for requirement in wanted}
     pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert names - pinned == set()
+
+
+def test_set_up_pulls_in_no_cupy():
+    # Two builds of CuPy break each other, and none is needed where there is no GPU.
+    extras = re.search(r"--editable '\.\[([^]]+)\]'", (ROOT / "Makefile").read_text())[1].split(",")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*(project["optional-dependencies"][e] for e in extras))]
+    assert "torch>=2.6" in wanted
+    assert not [requirement for requirement in wanted if "cupy" in requirement]
+
+
+def test_a_wheel_holds_every_file_that_is_read_when_installed(tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("events", "snn", "pipelines"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from setuptools.build_meta import build_wheel\nbuild_wheel('.')"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    packages = [ROOT / name for name in ("events", "snn", "pipelines")]
+    for pattern in ("*.cu", "*.toml", "*.html", "py.typed"):
+        found = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob(pattern)}
+        assert found <= inside
 
 
 def test_continuous_integration_runs_the_readmes_test_command():
