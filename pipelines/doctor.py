@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from snn.neurons.kernels.cuda_loader import CudaReport
 
 State = Literal["ok", "note", "problem"]
 
@@ -53,6 +56,8 @@ def examine() -> list[Finding]:
         check_names,
         check_torch,
         check_numba,
+        check_cupy,
+        check_neurons,
         check_machine,
     )
     return [finding for check in checks for finding in check()]
@@ -175,6 +180,72 @@ def check_numba() -> list[Finding]:
     if found != 5:
         return [Finding("numba", "problem", f"2 + 3 gave {found}", "reinstall numba and llvmlite")]
     return [Finding("numba", "ok", f"{numba.__version__} compiles")]
+
+
+def check_cupy() -> list[Finding]:
+    """Look at CuPy, which compiles the neurons for a GPU."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    from snn.neurons.kernels.cuda_loader import examine as examine_cuda
+
+    return [judge_cupy(examine_cuda())]
+
+
+def judge_cupy(report: "CudaReport") -> Finding:
+    """Judge what was found: without a GPU nothing is missing, with one CuPy is what makes neurons fast."""
+    if report.problem is None:
+        return Finding("cupy", "ok", f"{report.cupy}, torch for CUDA {report.torch_cuda}")
+    if report.cupy is None:
+        if not report.devices:
+            return Finding("cupy", "ok", "not installed, and no GPU to use it on")
+        return Finding("cupy", "note", report.problem)
+    error = report.cupy_error
+    said = "" if error is None or error in report.problem else f"; importing it says {error}"
+    if report.devices:
+        return Finding("cupy", "problem", f"{report.problem}{said}")
+    several = "; two builds break each other, keep one" if ", " in report.cupy else ""
+    return Finding("cupy", "note", f"{report.cupy}{several}{said}", report.problem)
+
+
+def check_neurons() -> list[Finding]:
+    """Say what computes each kind of neuron here, and why nothing faster."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    # The precisions that training takes by itself or is likely to be told to take.
+    findings = judge_neurons("cpu", ("float32",))
+    if torch.cuda.is_available():
+        findings += judge_neurons("cuda", ("float32", "bfloat16", "float16"))
+    return findings
+
+
+def judge_neurons(device_type: str, dtypes: tuple[str, ...]) -> list[Finding]:
+    """Say what computes the neurons on one kind of device; what is equal shares a line."""
+    import torch
+
+    from snn.neurons.executors import Choice, choose_executor
+    from snn.neurons.settings import NEURONS
+
+    lines: dict[tuple[Choice, tuple[str, ...]], list[str]] = {}
+    for dtype in dtypes:
+        names: dict[Choice, list[str]] = {}
+        for name, settings in NEURONS.items():
+            choice = choose_executor(
+                "auto", device_type=device_type, dtype=getattr(torch, dtype), settings=settings
+            )
+            names.setdefault(choice, []).append(name)
+        for choice, alike in names.items():
+            lines.setdefault((choice, tuple(alike)), []).append(dtype)
+    return [
+        Finding(
+            "neurons",
+            "note" if choice.reasons else "ok",
+            f"{', '.join(alike)} on {device_type} in {', '.join(alike_dtypes)}: {choice.executor}",
+            "; ".join(choice.reasons),
+        )
+        for (choice, alike), alike_dtypes in lines.items()
+    ]
 
 
 def check_machine() -> list[Finding]:

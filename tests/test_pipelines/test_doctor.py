@@ -5,10 +5,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pipelines import doctor
 from pipelines.cli import app
+from snn.neurons.executors import Choice
+from snn.neurons.kernels.cuda_loader import CudaReport
+from snn.neurons.settings import NEURONS
 
 HERE = Path(doctor.__file__).parents[1]
 
@@ -17,9 +21,19 @@ def test_this_installation_is_fine():
     result = CliRunner().invoke(app, ["doctor", "--json"])
     findings = {finding["subject"]: finding for finding in json.loads(result.stdout)}
     assert result.exit_code == 0, result.stdout
-    assert {"python", "packages", "events", "snn", "pipelines", "torch", "numba", "cores", "disk"} <= set(
-        findings
-    )
+    assert {
+        "python",
+        "packages",
+        "events",
+        "snn",
+        "pipelines",
+        "torch",
+        "numba",
+        "cupy",
+        "neurons",
+        "cores",
+        "disk",
+    } <= set(findings)
     assert {findings[name]["state"] for name in ("events", "snn", "pipelines")} == {"ok"}
 
 
@@ -69,6 +83,70 @@ def test_tested_versions_are_those_of_the_constraints():
     tested = doctor.tested_versions()
     assert tested["numba"] == "0.68.1"
     assert all(version and not version.startswith("=") for version in tested.values())
+
+
+GPU = ("NVIDIA H200",)
+TWO = "cupy-cuda11x 13.6.0, cupy-cuda12x 14.2.0"
+
+
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (
+            CudaReport("12.8", GPU, "cupy-cuda12x 14.2.0", None, None),
+            "ok       cupy         cupy-cuda12x 14.2.0, torch for CUDA 12.8",
+        ),
+        # No GPU and nothing for one is how most machines are.
+        (
+            CudaReport(None, (), None, None, "torch is built without CUDA"),
+            "ok       cupy         not installed, and no GPU to use it on",
+        ),
+        (
+            CudaReport("12.8", GPU, None, None, "CuPy is not installed; pip install it"),
+            "note     cupy         CuPy is not installed; pip install it",
+        ),
+        (
+            CudaReport(
+                "13.0", GPU, "cupy-cuda12x 14.2.0", None, "cupy-cuda12x does not fit torch for CUDA 13.0"
+            ),
+            "problem  cupy         cupy-cuda12x does not fit torch for CUDA 13.0",
+        ),
+        # The error that importing gave is always shown, whatever else is wrong, and once.
+        (
+            CudaReport("12.8", GPU, "cupy-cuda12x 14.2.0", "ImportError: libnvrtc", "ImportError: libnvrtc"),
+            "problem  cupy         ImportError: libnvrtc",
+        ),
+        (
+            CudaReport(None, (), TWO, "ImportError: libcudart.so.11.0", "torch is built without CUDA"),
+            f"note     cupy         {TWO}; two builds break each other, keep one; importing it says "
+            "ImportError: libcudart.so.11.0; torch is built without CUDA",
+        ),
+    ],
+)
+def test_cupy_is_judged_by_whether_there_is_a_gpu(report, line):
+    assert doctor.judge_cupy(report).line() == line
+
+
+def test_neurons_that_run_alike_share_a_line(monkeypatch):
+    def choose(wanted, *, device_type, dtype, settings):
+        if settings.lanes > 1 and dtype == torch.float16:
+            return Choice("reference", ("cuda: no lanes in half precision",))
+        return Choice("cuda")
+
+    monkeypatch.setattr("snn.neurons.executors.choose_executor", choose)
+    findings = doctor.judge_neurons("cuda", ("float32", "bfloat16", "float16"))
+    assert [finding.line() for finding in findings] == [
+        "ok       neurons      lif, plif, lt, quantlif, mlif on cuda in float32, bfloat16: cuda",
+        "ok       neurons      lif, plif, lt, quantlif on cuda in float16: cuda",
+        "note     neurons      mlif on cuda in float16: reference; cuda: no lanes in half precision",
+    ]
+
+
+def test_every_neuron_is_named_once():
+    named = [
+        finding.found.split(" on ")[0].split(", ") for finding in doctor.judge_neurons("cpu", ("float32",))
+    ]
+    assert sorted(name for names in named for name in names) == sorted(NEURONS)
 
 
 def test_old_python_is_a_problem(monkeypatch):
