@@ -21,9 +21,14 @@ from snn.neurons.reference import run_neurons as run_reference
 from snn.neurons.settings import NeuronSettings
 
 
-@cache
+@torch.compiler.assume_constant_result
 def settings_text(settings: NeuronSettings) -> str:
     """Return settings as text, which an operator can take; `settings_from_text` reads it."""
+    return _settings_text(settings)
+
+
+@cache
+def _settings_text(settings: NeuronSettings) -> str:
     return json.dumps(asdict(settings), allow_nan=False)
 
 
