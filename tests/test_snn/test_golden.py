@@ -12,7 +12,7 @@ from golden_check import main
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden"
 
-VECTORS = {"dat2mat": 9, "lt_spquant": 13, "mlif": 4}
+VECTORS = {"dat2mat": 9, "lt_spquant": 21, "mlif": 28}
 
 
 def test_every_vector_in_the_tree_is_reproduced_from_the_command_line():
@@ -34,7 +34,7 @@ def test_no_vector_was_lost(family):
 
 def test_several_folders_are_summed(capsys):
     assert main([str(GOLDEN / "lt_spquant"), str(GOLDEN / "mlif")]) == 0
-    assert capsys.readouterr().out == "17 passed, 0 failed\n"
+    assert capsys.readouterr().out == "49 passed, 0 failed\n"
 
 
 def change(path, key, index, by):
@@ -64,6 +64,29 @@ def change(path, key, index, by):
         ("mlif/tet_loss.npz", "grad", (0, 0, 0), 1e-3, "grad: 1 of 200 values are off"),
         ("mlif/lif_s1_multi.npz", "gx_paper", (0, 0, 0, 0, 0), 1e-3, "gx_paper: 1 of 480 values are off"),
         ("mlif/events_to_frames.npz", "frames_bits", 5, 1, "frames_bits: 1 of 327680 values differ"),
+        ("mlif/lif_s3.npz", "gx_ref", (1, 2, 0, 0, 0), 1e-2, "gx_ref: 1 of 480 values are off"),
+        (
+            "mlif/lif_s3_params.npz",
+            "lanes",
+            (1, 2, 2, 0, 0, 0),
+            1,
+            "lanes: 1 of 1440 values differ, first at",
+        ),
+        ("mlif/node_s3_scaled.npz", "gx_paper", (1, 0, 0, 0, 0), 1e-2, "gx_paper: 1 of 240 values are off"),
+        ("mlif/node_s4_scaled_vth05.npz", "v_fast", (4, 1, 1, 2, 3), 1e-2, "v_fast: 1 of 240 values are off"),
+        ("mlif/node_s3_unscaled_ties.npz", "y", (0, 0, 7), 2, "y: 1 of 28 values differ, first at (0, 0, 7)"),
+        # 4 at a membrane just under 4 is let pass, but nothing more; 2 at one just under 2.
+        ("mlif/node_s3_unscaled_ties.npz", "y_fast", (0, 0, 6), 1, "y_fast: 1 of 28 values differ, first"),
+        ("mlif/node_s3_unscaled_ties.npz", "y_fast", (0, 0, 12), 1, "y_fast: 1 of 28 values differ, first"),
+        ("mlif/node_s3_unscaled_ties.npz", "v_fast", (0, 0, 6), 1e-2, "v_fast: 1 of 28 values are off"),
+        ("mlif/kernel_s4_scaled_soft.npz", "gv0_kernel", 3, 1e-2, "gv0_kernel: 1 of 48 values are off"),
+        ("mlif/kernel_s3_scaled_vth05.npz", "h", (2, 3), 1e-2, "h: 1 of 240 values are off"),
+        ("mlif/soft_s3.npz", "gleak_paper", (), 0.02, "gleak_paper: 1 of 1 values are off"),
+        ("mlif/soft_s3_cumulative.npz", "mem_after", (1, 0, 0, 0, 0), 1e-2, "mem_after: 1 of 270 values"),
+        ("lt_spquant/qmem_levels5.npz", "y", 40, 1, "y: 1 of 132 values differ, first at (40,)"),
+        ("lt_spquant/qmem_ternary.npz", "levels", 0, -1, "levels: 1 of 3 values differ, first at (0,)"),
+        ("lt_spquant/qlif_ternary_masked.npz", "flops_mem", (), 1, "flops_mem: 1 of 1 values are off"),
+        ("lt_spquant/qlif_ternary_masked.npz", "mem_quant", (0, 1, 0, 0, 0), 1, "mem_quant: 1 of 720 values"),
         ("dat2mat/plain.npz", "out", (7, 0), 1, "out: 1 of 16000 values differ, first at (7, 0)"),
         ("lt_spquant/data_decode_5byte.npz", "x", 3, 1, "x: 1 of 60 values differ, first at (3,)"),
         (
@@ -116,11 +139,14 @@ def test_error_expected_but_events_returned_fails(tmp_path, capsys):
 
 
 def test_unknown_kinds_fail_unless_left_out(tmp_path, capsys):
-    np.savez(tmp_path / "qlif_future.npz", x=np.zeros(3))
+    np.savez(tmp_path / "kind_of_the_future.npz", x=np.zeros(3))
     shutil.copy(GOLDEN / "lt_spquant" / "tet_plain.npz", tmp_path)
     assert main([str(tmp_path)]) == 1
     out = capsys.readouterr().out
-    assert out == f"FAIL {tmp_path / 'qlif_future.npz'}: no check for this kind of file\n1 passed, 1 failed\n"
+    assert (
+        out
+        == f"FAIL {tmp_path / 'kind_of_the_future.npz'}: no check for this kind of file\n1 passed, 1 failed\n"
+    )
     assert main([str(tmp_path), "--known-only"]) == 0
     assert capsys.readouterr().out == "1 left out: no check for their kind\n1 passed, 0 failed\n"
 
