@@ -48,7 +48,7 @@ def check_lif(vector: Vector) -> None:
 
 
 def check_soft(vector: Vector) -> None:
-    """Neuron of converted networks, [T, S, B, ...]: learned threshold and leak, reset by the emitted value."""
+    """Neuron of converted networks, [T, S, B, ...]: learned threshold and leak, soft reset by value."""
     vector.ignore("seed")
     # What the files call gamma is a factor on a triangle of half width 1.
     stored = {

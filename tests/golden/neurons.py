@@ -50,7 +50,8 @@ def check_lif_floor(vector: Vector) -> None:
 def check_quantlif(vector: Vector) -> None:
     """Channel mask, and the nearest of a few levels between steps.
 
-    Spikes exact, membranes 1e-5, gradient 1e-4 of the largest. The operations are counted from our membranes, by the rule of the release: it takes the batch in twice.
+    Spikes exact, membranes 1e-5, gradient 1e-4 of the largest. The operations are counted from our
+    membranes, by the rule of the release: it takes the batch in twice.
     """
     membrane = MembraneSettings(levels=tuple(float(level) for level in vector["levels"]))
     settings = _with_stored(replace(NEURONS["quantlif"], membrane=membrane), vector)
