@@ -1,0 +1,174 @@
+"""Batch normalisation, neurons and pooling in one go, where that can be done."""
+
+import logging
+from functools import cache
+
+import torch
+from torch import Tensor, distributed, nn
+
+from snn.errors import NeuronError
+from snn.neurons.block_ops import block_forward, pool_spikes
+from snn.neurons.executors import executor_for
+from snn.neurons.kernels.launch import Pool, check_pool
+from snn.neurons.modules import Neuron
+from snn.neurons.ops import settings_text
+from snn.neurons.reference import NeuronParameters, check_input
+
+logger = logging.getLogger(__name__)
+
+
+def run_block(
+    y: Tensor,
+    norm: nn.Module,
+    neuron: Neuron,
+    *,
+    pool: Pool = "none",
+    v: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Normalise over steps and samples, run the neurons, pool their spikes.
+
+    The same as calling the three one after the other, up to rounding: fused, the normalised current is not
+    rounded to y's dtype. They are called one after the other where nothing fused fits, and the log then says
+    why, once. Hooks on `neuron` are not called.
+
+    Args:
+        y: Current before normalisation, shape [T, B, C, H, W].
+        norm: BatchNorm2d, in training or evaluation mode; its running statistics are updated as it does.
+            An Identity where there is no normalisation.
+        neuron: The neurons.
+        pool: `avg` or `max` over 2x2 spikes, or `none`.
+        v: Membrane before the first step, shape [B, C, H, W]; None is rest.
+        mask: Share of the normalised current let through, shape [T, B, C]; None lets all of it through.
+
+    Returns:
+        Spikes, pooled; membrane after the last step, shape [B, C, H, W].
+
+    Raises:
+        NeuronError: An argument has a shape, dtype or device that cannot be run.
+    """
+    check_pool(pool, tuple(y.shape))
+    executor = executor_for(
+        neuron.executor, device_type=y.device.type, dtype=y.dtype, settings=neuron.settings
+    )
+    why_not = "" if executor == "reference" else _why_not(y, norm, mask)
+    if why_not is None:
+        return _fused(y, norm, neuron, executor, pool, v, mask)
+    if why_not:
+        _say(f"normalisation, neurons and pooling run one after the other: {why_not}")
+    current = norm(y.flatten(0, 1)).unflatten(0, y.shape[:2])
+    spikes, v = neuron.run(current, v, mask=mask)
+    return pool_spikes(spikes, pool), v
+
+
+def _fused(
+    y: Tensor,
+    norm: nn.Module,
+    neuron: Neuron,
+    executor: str,
+    pool: str,
+    v: Tensor | None,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    threshold, decay = neuron.threshold, neuron.decay
+    check_input(y, v, NeuronParameters(threshold, None, decay), mask=mask)
+    if neuron.settings.threshold_gradient == "none":
+        threshold = threshold.detach()
+    options = (settings_text(neuron.settings), executor, pool)
+    if isinstance(norm, nn.Identity):
+        out, v, *_ = block_forward(
+            y, v, threshold, decay, None, None, None, None, mask, *options, "none", 0.0
+        )
+        return out, v
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    if y.shape[2] != norm.num_features:
+        raise NeuronError(
+            f"y: found shape {tuple(y.shape)}, expected {norm.num_features} channels, as norm has"
+        )
+    of_batch = uses_batch(norm)
+    mean, variance = (None, None) if of_batch else (norm.running_mean, norm.running_var)
+    options = (*options, "batch" if of_batch else "running", norm.eps)
+    out, v, _, mean, variance = block_forward(
+        y, v, threshold, decay, norm.weight, norm.bias, mean, variance, mask, *options
+    )
+    if norm.training and norm.track_running_stats:
+        update_running(norm, mean, variance, count=y.numel() // y.shape[2])
+    return out, v
+
+
+def uses_batch(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Return whether a normalisation takes its statistics from the batch."""
+    return norm.training or (norm.running_mean is None and norm.running_var is None)
+
+
+@torch.no_grad()
+def update_running(
+    norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor, *, count: int
+) -> None:
+    """Update running statistics as BatchNorm2d does: with the unbiased variance, by `momentum`.
+
+    Without momentum they are the mean over all batches so far.
+
+    Args:
+        norm: What is updated.
+        mean: Of the batch, shape [C].
+        variance: Of the batch, biased, shape [C].
+        count: Values per channel, at least 2.
+    """
+    share: float | Tensor | None = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if share is None:
+            share = norm.num_batches_tracked.to(mean.dtype).reciprocal()
+    if share is None:
+        share = 0.0
+    for running, batch in ((norm.running_mean, mean), (norm.running_var, variance * (count / (count - 1)))):
+        if running is not None:
+            running.mul_(1 - share).add_((batch * share).to(running.dtype))
+
+
+def _why_not(y: Tensor, norm: nn.Module, mask: Tensor | None) -> str | None:
+    """Return why normalisation and neurons cannot be fused; None where they can, empty for nothing to say."""
+    if mask is not None and mask.requires_grad:
+        return "the mask needs a gradient"
+    if type(norm) is nn.Identity:
+        return None
+    if type(norm) is nn.SyncBatchNorm:
+        if uses_batch(norm) and _processes(norm) > 1:
+            return "SyncBatchNorm takes its statistics over several processes"
+    elif type(norm) is not nn.BatchNorm2d:
+        return f"found {type(norm).__name__}, can fuse BatchNorm2d"
+    if is_hooked(norm):
+        return "a hook waits for what the normalisation returns"
+    # Too few values, or a current without channels: torch says what is wrong with them.
+    if y.dim() != 5 or (uses_batch(norm) and y.numel() <= y.shape[2]):
+        return ""
+    return None
+
+
+def _processes(norm: nn.SyncBatchNorm) -> int:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size(norm.process_group)
+
+
+def is_hooked(*modules: nn.Module) -> bool:
+    """Return whether anything waits for one of these modules to be called, forward or backward."""
+    everywhere = nn.modules.module._has_any_global_hook()
+    return everywhere or any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        for module in modules
+    )
+
+
+@torch.compiler.assume_constant_result
+def _say(message: str) -> None:
+    _say_once(message)
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.info(message)
