@@ -35,6 +35,13 @@ class Choice:
     reasons: tuple[str, ...] = ()
 
 
+def check_executor(name: str) -> None:
+    """Raise NeuronError unless there is an executor of this name."""
+    if name not in EXECUTORS:
+        hint = did_you_mean(name, EXECUTORS)
+        raise NeuronError(f"executor: found {name!r}, expected one of {', '.join(EXECUTORS)}{hint}")
+
+
 @cache
 def choose_executor(wanted: str, *, device_type: str, dtype: torch.dtype, settings: NeuronSettings) -> Choice:
     """Choose what runs a layer of neurons.
@@ -52,9 +59,7 @@ def choose_executor(wanted: str, *, device_type: str, dtype: torch.dtype, settin
     Raises:
         NeuronError: There is no such executor, or the one asked for cannot run on this device.
     """
-    if wanted not in EXECUTORS:
-        hint = did_you_mean(wanted, EXECUTORS)
-        raise NeuronError(f"executor: found {wanted!r}, expected one of {', '.join(EXECUTORS)}{hint}")
+    check_executor(wanted)
     if wanted == "reference":
         return Choice("reference")
     name = wanted if wanted != "auto" else {"cpu": "numba", "cuda": "cuda"}.get(device_type)

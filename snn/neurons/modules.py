@@ -1,39 +1,36 @@
 """A layer of neurons as a module: it holds the parameters and nothing else."""
 
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, ClassVar, NamedTuple
+
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from snn.errors import NeuronError
-from snn.neurons.reference import NeuronParameters, run_neurons
-from snn.neurons.settings import NeuronSettings
-
-
-class Positive(nn.Module):
-    """A number above 0: the softplus of a free parameter."""
-
-    def forward(self, free: Tensor) -> Tensor:
-        """Return log(1 + exp(free))."""
-        return nn.functional.softplus(free)
-
-    def right_inverse(self, value: Tensor) -> Tensor:
-        """Return the free parameter that stands for `value`."""
-        return value + torch.log(-torch.expm1(-value))
+from snn.errors import NeuronError, did_you_mean
+from snn.neurons.executors import check_executor, run_neurons
+from snn.neurons.reference import NeuronParameters
+from snn.neurons.settings import NEURONS, NeuronSettings
 
 
-class Sigmoid(nn.Module):
-    """A number between 0 and 1: the logistic function of a free parameter."""
+class Constraint(NamedTuple):
+    """A way to keep a number within bounds.
 
-    def forward(self, free: Tensor) -> Tensor:
-        """Return 1 / (1 + exp(-free))."""
-        return torch.sigmoid(free)
+    Attributes:
+        constrain: From a free parameter to the number.
+        free: From the number to the free parameter.
+    """
 
-    def right_inverse(self, value: Tensor) -> Tensor:
-        """Return the free parameter that stands for `value`."""
-        return torch.logit(value)
+    constrain: Callable[[Tensor], Tensor]
+    free: Callable[[Tensor], Tensor]
 
 
-CONSTRAINTS: dict[str, type[nn.Module]] = {"positive": Positive, "sigmoid": Sigmoid}
+CONSTRAINTS: dict[str, Constraint] = {
+    # log(1 + exp(free)), above 0.
+    "positive": Constraint(nn.functional.softplus, lambda value: value + torch.log(-torch.expm1(-value))),
+    # Between 0 and 1.
+    "sigmoid": Constraint(torch.sigmoid, torch.logit),
+}
 
 
 class Neuron(nn.Module):
@@ -43,9 +40,10 @@ class Neuron(nn.Module):
 
     Attributes:
         settings: The options of the recurrence.
-        threshold: Tensor, a scalar or one number per channel [C]: a parameter where it is learned (with a
-            constraint, computed from one), else a buffer.
-        decay: The same where it is learned; None where it is the constant of the settings.
+        executor: What runs it: `auto`, `reference`, `numba` or `cuda`, see `snn.neurons.executors`.
+        threshold: Tensor, a scalar or one number per channel [C]: a parameter where it is learned, else a
+            buffer. With a constraint it is computed from the parameter `free_threshold`.
+        decay: The same where it is learned, with `free_decay`; None where it is the constant of the settings.
         spike_scale: Scalar parameter beside a learned threshold, 1 and frozen unless `spike_value` is
             `learned`. LT-SNN's release has it in every such neuron; kept so that parameter counts agree.
     """
@@ -54,28 +52,45 @@ class Neuron(nn.Module):
     decay: Tensor | None
     spike_scale: Tensor | None
 
-    def __init__(self, settings: NeuronSettings | None = None, *, channels: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: NeuronSettings | None = None,
+        *,
+        channels: int | None = None,
+        executor: str = "auto",
+    ) -> None:
         super().__init__()
+        check_executor(executor)
+        self.executor = executor
         self.settings = s = settings if settings is not None else NeuronSettings()
         if s.per_channel and channels is None:
             raise NeuronError("channels: found None, expected the number of channels with per_channel")
         shape = (channels,) if s.per_channel and channels is not None else ()
-        threshold = torch.full(shape, float(s.threshold))
-        self.spike_scale = self.decay = None
+        self.spike_scale = None
         if s.learn_threshold:
             learns_scale = s.spike_value == "learned"
-            self.threshold = nn.Parameter(threshold)
+            self._learn("threshold", torch.full(shape, float(s.threshold)), s.threshold_constraint)
             self.spike_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learns_scale)
-            self._constrain("threshold", s.threshold_constraint)
         else:
             self.register_buffer("threshold", torch.tensor(float(s.threshold)))
         if s.learn_decay:
-            self.decay = nn.Parameter(torch.full(shape, float(s.decay)))
-            self._constrain("decay", s.decay_constraint)
+            self._learn("decay", torch.full(shape, float(s.decay)), s.decay_constraint)
+        else:
+            self.decay = None
 
-    def _constrain(self, name: str, constraint: str) -> None:
-        if constraint != "none":
-            parametrize.register_parametrization(self, name, CONSTRAINTS[constraint]())
+    def _learn(self, name: str, value: Tensor, constraint: str) -> None:
+        if constraint == "none":
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_parameter(f"free_{name}", nn.Parameter(CONSTRAINTS[constraint].free(value)))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a threshold or decay that is constrained; anything else as every module does."""
+        if name in ("threshold", "decay"):
+            free = self._parameters.get(f"free_{name}")
+            if free is not None:
+                return CONSTRAINTS[getattr(self.settings, f"{name}_constraint")].constrain(free)
+        return super().__getattr__(name)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the spikes, shape [T, B, ...], for a current of that shape, starting at rest."""
@@ -92,12 +107,64 @@ class Neuron(nn.Module):
             mask: Share of the current let through, shape [T, B, C]; None lets all of it through.
         """
         parameters = NeuronParameters(self.threshold, self.spike_scale, self.decay)
-        return run_neurons(current, v, parameters, settings=self.settings, mask=mask)
+        return run_neurons(current, v, parameters, settings=self.settings, mask=mask, executor=self.executor)
 
     def extra_repr(self) -> str:
         """Return what tells this neuron from others, in one line."""
         s = self.settings
-        return ", ".join([*_values(self), f"fires at {s.fire_rule}", *_reset(s), *_surrogate(s)])
+        executor = [f"executor={self.executor}"] if self.executor != "auto" else []
+        return ", ".join([*_values(self), f"fires at {s.fire_rule}", *_reset(s), *_surrogate(s), *executor])
+
+
+class _Preset(Neuron):
+    """Neurons of a name; see the subclasses."""
+
+    preset: ClassVar[str]
+
+    def __init__(self, *, channels: int | None = None, executor: str = "auto", **options: Any) -> None:
+        known = [field.name for field in fields(NeuronSettings)]
+        for name in options:
+            if name not in known:
+                hint = did_you_mean(name, [*known, "channels", "executor"])
+                raise NeuronError(
+                    f"{type(self).__name__}: found option {name!r}, expected one of NeuronSettings{hint}"
+                )
+        settings = replace(NEURONS[self.preset], **options)
+        super().__init__(settings, channels=channels, executor=executor)
+
+
+class LIF(_Preset):
+    """Leaky integrate-and-fire with a constant threshold.
+
+    `LIF(**options)` takes the options of `NeuronSettings`, and `channels` and `executor` of `Neuron`; what is
+    left out is as in `NEURONS["lif"]`. The classes below work alike.
+    """
+
+    preset = "lif"
+
+
+class PLIF(_Preset):
+    """LIF with a learned decay (Fang et al., ICCV 2021): `NEURONS["plif"]`, changed by options."""
+
+    preset = "plif"
+
+
+class LT(_Preset):
+    """LIF with a learned threshold (LT-SNN, IJCNN 2024): `NEURONS["lt"]`, changed by options."""
+
+    preset = "lt"
+
+
+class QuantLIF(_Preset):
+    """LIF with a membrane of few levels (SpQuant-SNN): `NEURONS["quantlif"]`, changed by options."""
+
+    preset = "quantlif"
+
+
+class MLIF(_Preset):
+    """LIF with several levels of spikes (M-LIF, IEEE Access 2025): `NEURONS["mlif"]`, changed by options."""
+
+    preset = "mlif"
 
 
 def _values(neuron: Neuron) -> list[str]:
