@@ -30,8 +30,8 @@ class MembraneSettings:
 
     Attributes:
         levels: Values it may take, ascending; empty leaves the membrane as it is.
-        bits: Bits a level is stored in; None takes the fewest that hold all levels. More than half of the
-            2**bits codes must be in use.
+        bits: Bits a level is stored in, the fewest that tell all levels apart; None works them out. Said
+            aloud, it guards against a level that was forgotten.
         rounding: `nearest`: the nearest level, of two equally near ones the lower. `floor`: the highest
             level not above r, or else the lowest level.
         gradient: What Q(r) passes on. `stacked`: one bump for each boundary between two levels,
@@ -62,29 +62,32 @@ class MembraneSettings:
                 raise NeuronError(
                     f"membrane.{name}: found {found!r}, expected one of {', '.join(choices)}{hint}"
                 )
-        if not (math.isfinite(self.slope) and self.slope > 0):
+        if not (_is_number(self.slope) and self.slope > 0):
             raise NeuronError(f"membrane.slope: found {self.slope!r}, expected a number above 0")
-        if not math.isfinite(self.top):
+        if not _is_number(self.top):
             raise NeuronError(f"membrane.top: found {self.top!r}, expected a finite number")
         self._check_levels()
 
     def _check_levels(self) -> None:
         levels = self.levels
+        if not isinstance(levels, tuple):
+            raise NeuronError(f"membrane.levels: found {levels!r}, expected a tuple of numbers")
         if not levels:
             if self.bits is not None:
                 raise NeuronError(
-                    f"membrane.bits: found {self.bits} without levels, expected levels, such as [-1, 0, 1]"
+                    f"membrane.bits: found {self.bits} without levels, expected levels, such as (-1, 0, 1)"
                 )
             return
-        ascending = all(low < high for low, high in pairwise(levels))
-        if not (2 <= len(levels) <= MOST_LEVELS and all(map(math.isfinite, levels)) and ascending):
+        numbers = 2 <= len(levels) <= MOST_LEVELS and all(map(_is_number, levels))
+        if not (numbers and all(low < high for low, high in pairwise(levels))):
+            shown = f"{list(levels)}" if len(levels) <= 9 else f"{len(levels)} levels from {levels[0]!r}"
             raise NeuronError(
-                f"membrane.levels: found {list(levels)}, expected 2 to {MOST_LEVELS} finite numbers, rising"
+                f"membrane.levels: found {shown}, expected 2 to {MOST_LEVELS} finite numbers, rising"
             )
         if self.bits is not None and self.bits != fewest_bits(len(levels)):
             raise NeuronError(
-                f"membrane.bits: found {self.bits} for {len(levels)} levels, "
-                f"expected {fewest_bits(len(levels))}; more levels or other bits"
+                f"membrane.bits: found {self.bits} for {len(levels)} levels, expected "
+                f"{fewest_bits(len(levels))}, the fewest that tell them apart"
             )
 
     @property
@@ -104,6 +107,10 @@ class MembraneSettings:
         """Area of the bump at each boundary."""
         steps = pairwise(self.levels)
         return tuple(1.0 if self.bump_height == "one" else high - low for low, high in steps)
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
 
 
 def fewest_bits(levels: int) -> int:

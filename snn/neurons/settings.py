@@ -40,7 +40,7 @@ def _check_choice(name: str, found: Any, choices: tuple[str, ...]) -> None:
 def _check_number(name: str, found: Any, expected: str, accepts: Callable[[float], bool]) -> None:
     is_number = isinstance(found, int | float) and not isinstance(found, bool)
     if not (is_number and math.isfinite(found) and accepts(found)):
-        raise NeuronError(f"{name}: found {found!r}, expected a number {expected}")
+        raise NeuronError(f"{name}: found {found!r}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -118,17 +118,22 @@ class NeuronSettings:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
-        _check_number("decay", self.decay, "from 0 to 1", lambda value: 0 <= value <= 1)
-        _check_number("threshold", self.threshold, "finite", lambda value: True)
-        _check_number("rest", self.rest, "finite", lambda value: True)
+        _check_number("decay", self.decay, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+        _check_number("threshold", self.threshold, "a finite number", lambda value: True)
+        _check_number("rest", self.rest, "a finite number", lambda value: True)
         for name in ("gamma", "slope", "surrogate_scale"):
-            _check_number(name, getattr(self, name), "above 0", lambda value: value > 0)
+            _check_number(name, getattr(self, name), "a number above 0", lambda value: value > 0)
         if type(self.lanes) is not int or not 1 <= self.lanes <= MOST_LANES:
             raise NeuronError(f"lanes: found {self.lanes!r}, expected a whole number from 1 to {MOST_LANES}")
+        if not isinstance(self.membrane, MembraneSettings):
+            raise NeuronError(f"membrane: found {self.membrane!r}, expected MembraneSettings")
         self._check_constraints()
         self._check_lanes()
         if not self.learn_threshold and self.spike_value != "one":
-            raise NeuronError(f"spike_value {self.spike_value!r} needs learn_threshold, found a constant one")
+            raise NeuronError(
+                f"spike_value: found {self.spike_value!r} with a constant threshold, expected one, "
+                "or learn_threshold"
+            )
 
     def _check_constraints(self) -> None:
         """Raise NeuronError where a value before training breaks its own constraint."""
@@ -181,14 +186,25 @@ class NeuronSettings:
     def spike_values(self) -> tuple[float, ...]:
         """Every value a spike can have, ascending, 0 first; not defined for values that are learned."""
         if self.spike_value != "one":
-            raise NeuronError(f"spike_value {self.spike_value!r} is learned: its values are not known before")
+            raise NeuronError(
+                f"spike_value: found {self.spike_value!r}, whose values are learned, expected one"
+            )
         if self.firing == "one_hot":
             return (0.0, *self.lane_values)
         return tuple(sum(self.lane_values[:s]) for s in range(self.lanes + 1))
 
     def fixed(self) -> "NeuronSettings":
-        """Return the same neuron with a constant threshold, as the first layer of LT-SNN's networks has."""
-        return replace(self, learn_threshold=False, threshold_constraint="none", spike_value="one")
+        """Return the same neuron with a constant threshold, as the first layer of LT-SNN's networks has.
+
+        What only says how a threshold learns goes back to its default. A decay stays as it is.
+        """
+        return replace(
+            self,
+            learn_threshold=False,
+            threshold_constraint="none",
+            threshold_gradient="subtract",
+            spike_value="one",
+        )
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
