@@ -15,6 +15,7 @@ from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_network, load_best, look_at_samples, new_network
 from pipelines.experiment import Experiment
 from pipelines.interruption import interruptible
+from pipelines.neuron_words import already_explained, explain_executor, name_neuron
 from pipelines.observe import RunObserver
 from pipelines.prepare import prepare_store
 from pipelines.report.build import build_report
@@ -69,6 +70,9 @@ def run_classify(
     """
     display = display or PlainLines()
     folder = RunFolder(run_dir)
+    # Before any work: a device, precision or executor that is not there is refused.
+    fabric = make_fabric(experiment.training)
+    executor = explain_executor(experiment.model, fabric)
     if resume:
         store = _store_of_run(folder)
     else:
@@ -81,12 +85,14 @@ def run_classify(
         f"run       {folder.path}  {len(samples.train)} training, {len(samples.validation)} validation, "
         f"{len(samples.test)} test samples"
     )
+    display.say(f"neurons   {name_neuron(experiment.model.neuron)}: {executor}")
     job = _TrainJob(experiment, store, samples, folder.path, resume)
-    fitted = _train(job, display)
-    if not fitted.completed:
-        return ClassifyOutcome(folder, store.path, False, None)
-    display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
-    results = _test_once(job, folder)
+    with already_explained():
+        fitted = _train(fabric, job, display)
+        if not fitted.completed:
+            return ClassifyOutcome(folder, store.path, False, None)
+        display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
+        results = _test_once(job, folder, executor)
     build_report(folder)
     return ClassifyOutcome(folder, store.path, True, results)
 
@@ -116,11 +122,9 @@ def _store_of_run(folder: RunFolder) -> FrameStore:
     return store
 
 
-def _train(job: _TrainJob, display: Display) -> FitResult:
-    settings = job.experiment.training
-    fabric = make_fabric(settings)
+def _train(fabric: Any, job: _TrainJob, display: Display) -> FitResult:
     with interruptible() as interruption:
-        if settings.devices == 1:
+        if job.experiment.training.devices == 1:
             return _train_process(fabric, job, display, interruption)
         # Every process notes Ctrl-C for itself; here it must not break off waiting for them.
         return _launch(fabric, job)
@@ -142,7 +146,7 @@ def _launch(fabric: Any, job: _TrainJob) -> FitResult:
 
 
 def _train_beside_others(fabric: Any, *, job: _TrainJob) -> dict[str, Any]:
-    with interruptible() as interruption:
+    with interruptible() as interruption, already_explained():
         return asdict(_train_process(fabric, job, PlainLines(), interruption))
 
 
@@ -200,22 +204,25 @@ def _validation_feed(fabric: Any, job: _TrainJob) -> Feed:
     return Feed(job.store, job.samples.validation, settings, device=fabric.device)
 
 
-def _test_once(job: _TrainJob, folder: RunFolder) -> dict[str, Any]:
+def _test_once(job: _TrainJob, folder: RunFolder, executor: str) -> dict[str, Any]:
     """Test the best network, unless that has been done."""
     if folder.results.exists():
         return folder.read_results()
     network, saved = load_best(folder, job.experiment, job.store)
     parameters = sum(p.numel() for p in network.parameters())
     test = evaluate_network(job.experiment, network, job.store, job.samples.test)
+    neuron = job.experiment.model.neuron
     results = {
         "test": test,
         "best_epoch": saved["epoch"],
         "validation_accuracy": saved["validation_accuracy"],
         "parameters": parameters,
+        "neurons": name_neuron(neuron),
+        "executor": executor,
         "train_samples": len(job.samples.train),
         "validation_samples": len(job.samples.validation),
         "train_s": sum(record["train_s"] for record in folder.read_metrics()),
     }
-    folder.write_seen(look_at_samples(network, job.store, job.samples.test))
+    folder.write_seen(look_at_samples(network, job.store, job.samples.test, neuron=neuron))
     folder.write_results(results)
     return results

@@ -16,8 +16,9 @@ from pipelines.experiment import Experiment
 from pipelines.run_folder import RunFolder
 from pipelines.samples import split_samples
 from snn.errors import ModelError
-from snn.metrics.activity import record_rates, record_spikes, thresholds
+from snn.metrics.activity import decays, record_rates, record_spikes, thresholds
 from snn.models.registry import build_model
+from snn.neurons.settings import NeuronSettings
 from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric
 from snn.training.fit import BEST
@@ -73,21 +74,26 @@ def evaluate_network(
         "confusion": result.confusion.tolist(),
         "firing_rates": activity.rates(),
         "thresholds": thresholds(network),
+        "decays": decays(network),
     }
 
 
 @torch.no_grad()
-def look_at_samples(network: nn.Module, store: FrameStore, indices: np.ndarray) -> dict[str, np.ndarray]:
+def look_at_samples(
+    network: nn.Module, store: FrameStore, indices: np.ndarray, *, neuron: NeuronSettings
+) -> dict[str, np.ndarray]:
     """Return what the report shows of single samples: one of each class, and the spikes of the first.
 
     Args:
         network: Trained network.
         store: Where the samples are.
         indices: Samples to choose from.
+        neuron: The network's neurons.
 
     Returns:
-        `frames` [K, T, P, H, W] counts, `labels` [K], `predictions` [K], and `spikes/<layer>` [T, n]
-        bool for up to 48 neurons of each layer.
+        `frames` [K, T, P, H, W] counts, `labels` [K], `predictions` [K], `spikes/<layer>` [T, n] values
+        for up to 48 neurons of each layer, and `spike_values`, all that a spike can have, ascending from 0
+        (0 and 1 where values are learned, and what is kept is whether there was a spike).
     """
     labels = store.label[indices]
     chosen = np.array([indices[labels == k][0] for k in np.unique(labels)], np.int64)
@@ -99,10 +105,13 @@ def look_at_samples(network: nn.Module, store: FrameStore, indices: np.ndarray) 
     with record_spikes(network) as spikes:
         predictions = network(batch).mean(dim=0).argmax(dim=1).cpu().numpy()
     seen = {"frames": frames, "labels": store.label[chosen], "predictions": predictions}
+    valued = neuron.spike_value == "one"
+    seen["spike_values"] = np.array(neuron.spike_values if valued else (0, 1), np.float32)
     for name, layer in spikes.items():
         neurons = layer[:, 0].flatten(1)
         picked = np.unique(np.linspace(0, neurons.shape[1] - 1, RASTER_NEURONS).astype(int))
-        seen[f"spikes/{name}"] = neurons[:, picked].numpy() != 0
+        values = neurons[:, picked].numpy()
+        seen[f"spikes/{name}"] = values if valued else values != 0
     return seen
 
 

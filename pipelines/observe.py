@@ -61,6 +61,7 @@ class RunObserver:
             "training/data_wait_share": record.data_wait_share,
         }
         scalars |= {f"threshold/{name}": value for name, value in record.thresholds.items()}
+        scalars |= {f"decay/{name}": value for name, value in record.decays.items()}
         scalars |= {f"firing_rate/{name}": value for name, value in record.firing_rates.items()}
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, record.epoch)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report.pictures import draw_pictures
+from pipelines.report.pictures import draw_pictures, spike_values
 from pipelines.run_folder import RunFolder
 
 # More classes than this are shown from the worst to the best, cut off.
@@ -29,9 +29,12 @@ def build_report(folder: RunFolder) -> Path:
     """
     results, metrics, about = folder.read_results(), folder.read_metrics(), folder.read_about()
     folder.pictures.mkdir(exist_ok=True)
-    with np.load(folder.seen) as seen:
-        paths = draw_pictures(folder.pictures, metrics=metrics, results=results, seen=seen)
     settings = folder.read_settings()
+    with np.load(folder.seen) as seen:
+        paths = draw_pictures(
+            folder.pictures, metrics=metrics, results=results, seen=seen, neuron=settings["model"]["neuron"]
+        )
+        spikes_note = _spikes_note(spike_values(seen))
     page = Template((Path(str(files("pipelines"))) / "report" / "page.html").read_text(encoding="utf-8"))
     text = page.substitute(
         {path.stem: _embedded(path) for path in paths},
@@ -41,7 +44,9 @@ def build_report(folder: RunFolder) -> Path:
         cards=_cards(results, metrics),
         training_note=html.escape(_training_note(results, metrics)),
         by_class=_by_class(results["test"]["accuracy_by_class"]),
-        facts=_facts(about, settings),
+        neurons_note=html.escape(_neurons_note(settings["model"]["neuron"])),
+        spikes_note=html.escape(spikes_note),
+        facts=_facts(about, settings, results),
         commands=html.escape(_commands(folder.path)),
         settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),
         footer=html.escape(f"spikeline {about['versions']['spikeline']}, run started {about['started']}"),
@@ -96,11 +101,26 @@ def _by_class(accuracy: Mapping[str, float]) -> str:
     return f"<p class='soft'>Worst first.</p><table>{cells}</table>{more}"
 
 
-def _facts(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _neurons_note(neuron: Mapping[str, Any]) -> str:
+    """Say what has no picture since it stays as it is."""
+    if neuron.get("learn_threshold", True):
+        return ""
+    return f"The firing threshold is constant, {neuron['threshold']:g}."
+
+
+def _spikes_note(values: np.ndarray) -> str:
+    """Say what the greys of the raster stand for."""
+    if len(values) <= 2:
+        return "Black: the neuron fires in this step."
+    return f"The darker, the larger the spike: lightest grey {values[1]:g}, black {values[-1]:g}."
+
+
+def _facts(about: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     facts = {
         "data": f"{about['store']} (content {about['store_config_hash'][:12]})",
         "model": f"{settings['model']['name']}, width {settings['model']['width']:g}",
+        "neurons": _neurons(results),
         "seed": settings["seed"],
         "command": about["command"],
         "versions": f"Python {about['python']}, {versions}",
@@ -108,6 +128,13 @@ def _facts(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     }
     return "".join(
         f"<tr><th>{name}</th><td>{html.escape(str(text))}</td></tr>" for name, text in facts.items()
+    )
+
+
+def _neurons(results: Mapping[str, Any]) -> str:
+    """Say which neurons they are and what computed them, as far as the run wrote it down."""
+    return (
+        f"{results['neurons']}; computed by {results['executor']}" if "neurons" in results else "see settings"
     )
 
 

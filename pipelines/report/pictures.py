@@ -1,6 +1,6 @@
 """Pictures of a run, drawn from what its folder holds: no store, no network, no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from events.draw import draw_frame
 
@@ -40,12 +41,19 @@ STYLE: dict[Any, Any] = {
 # Cells of a larger confusion matrix are too small for numbers, and its pictures too many to show.
 MOST_NUMBERED_CLASSES = 20
 MOST_SHOWN_CLASSES = 10
+# Grey of the smallest of several kinds of spikes.
+LIGHTEST = 0.3
 # Frames of a sample shown.
 SHOWN_FRAMES = 3
 
 
 def draw_pictures(
-    folder: Path, *, metrics: list[dict[str, Any]], results: dict[str, Any], seen: Any
+    folder: Path,
+    *,
+    metrics: list[dict[str, Any]],
+    results: dict[str, Any],
+    seen: Any,
+    neuron: Mapping[str, Any],
 ) -> list[Path]:
     """Draw all pictures of a run into a folder and return their paths, in the report's order.
 
@@ -54,12 +62,13 @@ def draw_pictures(
         metrics: Content of metrics.jsonl.
         results: Content of results.json.
         seen: Content of samples.npz.
+        neuron: The neurons' settings.
     """
     classes = list(results["test"]["accuracy_by_class"])
     drawings: dict[str, Callable[[], Figure]] = {
         "curves": lambda: draw_curves(metrics, results["best_epoch"]),
         "confusion": lambda: draw_confusion(np.array(results["test"]["confusion"]), classes),
-        "neurons": lambda: draw_neurons(metrics),
+        "neurons": lambda: draw_neurons(metrics, neuron),
         "spikes": lambda: draw_spikes(seen, classes),
         "samples": lambda: draw_samples(seen, classes),
     }
@@ -116,24 +125,36 @@ def draw_confusion(confusion: np.ndarray, classes: list[str]) -> Figure:
     return figure
 
 
-def draw_neurons(metrics: list[dict[str, Any]]) -> Figure:
-    """Draw threshold and firing rate of every layer of neurons over epochs."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+def draw_neurons(metrics: list[dict[str, Any]], neuron: Mapping[str, Any]) -> Figure:
+    """Draw threshold, learned decay and firing rate of every layer of neurons over epochs.
+
+    Args:
+        metrics: Content of metrics.jsonl.
+        neuron: The neurons' settings.
+    """
+    mean = ", mean of channels" if neuron.get("per_channel") else ""
+    panels = [("firing_rates", 100, "Neurons firing in a step (%)")]
+    if metrics[-1].get("decays"):
+        panels.insert(0, ("decays", 1, f"Membrane kept per step{mean}"))
+    # Nothing is to be seen of a constant; runs of earlier versions do not say whether it is one.
+    if neuron.get("learn_threshold", True):
+        panels.insert(0, ("thresholds", 1, f"Firing threshold{mean}"))
+    figure, grid = plt.subplots(1, len(panels), figsize=(9, 3.2), squeeze=False)
     layers = list(metrics[-1]["thresholds"])
     epochs = [record["epoch"] for record in metrics]
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.88, max(len(layers), 1)))
-    for layer, colour in zip(layers, colours, strict=False):
-        for axes, name, scale in ((left, "thresholds", 1), (right, "firing_rates", 100)):
-            values = [scale * record[name].get(layer, np.nan) for record in metrics]
+    for axes, (name, scale, title) in zip(grid[0], panels, strict=True):
+        for layer, colour in zip(layers, colours, strict=True):
+            values = [scale * record.get(name, {}).get(layer, np.nan) for record in metrics]
             shape = "o" if len(epochs) == 1 else None
             axes.plot(epochs, values, color=colour, marker=shape, label=layer.removesuffix(".neuron"))
-    for axes in (left, right):
+        axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    left.set_title("Firing threshold by layer")
-    right.set_title("Neurons firing in a step (%)")
-    right.set_ylim(bottom=0)
-    handles, labels = right.get_legend_handles_labels()
+        # Else small numbers are written as what they exceed a large one by.
+        axes.ticklabel_format(axis="y", useOffset=False)
+    grid[0, -1].set_ylim(bottom=0)
+    handles, labels = grid[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="first to last layer", fontsize=8)
     return figure
 
@@ -141,6 +162,7 @@ def draw_neurons(metrics: list[dict[str, Any]]) -> Figure:
 def draw_spikes(seen: Any, classes: list[str]) -> Figure:
     """Draw the spikes of one test sample: time across, some neurons of each layer down."""
     layers = {name.removeprefix("spikes/"): seen[name] for name in seen if name.startswith("spikes/")}
+    values = spike_values(seen)
     columns = min(len(layers), 4)
     rows = -(-len(layers) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(9, 2.1 * rows), squeeze=False, sharex=True)
@@ -148,8 +170,9 @@ def draw_spikes(seen: Any, classes: list[str]) -> Figure:
         # The edges of the picture, so that the first step is 1 and lies over its number.
         edges = (0.5, len(spikes) + 0.5, spikes.shape[1] - 0.5, -0.5)
         axes.imshow(
-            spikes.T, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=edges
-        )
+            _shades(spikes.T, values), cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+            extent=edges,
+        )  # fmt: skip
         axes.grid(visible=False)
         axes.set_title(name.removesuffix(".neuron"), fontsize=8)
         axes.set_yticks([])
@@ -163,7 +186,30 @@ def draw_spikes(seen: Any, classes: list[str]) -> Figure:
         f"Spikes while looking at a sample of class {classes[int(seen['labels'][0])]}",
         x=0.01, ha="left", fontsize=10, fontweight="bold",
     )  # fmt: skip
+    if len(values) > 2:
+        greys = plt.get_cmap("Greys")
+        handles = [
+            Patch(facecolor=greys(float(shade)), edgecolor=GREY, label=f"{value:g}")
+            for value, shade in zip(values[1:], _shades(values[1:], values), strict=True)
+        ]
+        figure.legend(handles=handles, loc="outside right center", title="spike", fontsize=8)
     return figure
+
+
+def spike_values(seen: Any) -> np.ndarray:
+    """Return the values a spike of a run can have, ascending from 0."""
+    return seen["spike_values"] if "spike_values" in seen else np.array([0.0, 1.0])
+
+
+def _shades(spikes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return a grey for each spike, 0 white to 1 black, equally far from each value to the next.
+
+    Values double from lane to lane; greys in proportion could not be told from white.
+    """
+    levels = len(values) - 1
+    greys = np.concatenate(([0.0], np.linspace(LIGHTEST if levels > 1 else 1.0, 1.0, levels)))
+    nearest = np.abs(np.asarray(spikes, np.float64)[..., None] - values).argmin(axis=-1)
+    return greys[nearest]
 
 
 def draw_samples(seen: Any, classes: list[str]) -> Figure:

@@ -22,6 +22,12 @@ def thresholds(model: nn.Module) -> dict[str, float]:
     }
 
 
+def decays(model: nn.Module) -> dict[str, float]:
+    """Return the decay of each layer of neurons that learns it, from 0 to 1; of many, their mean."""
+    learned = {name: layer.decay for name, layer in neuron_layers(model).items()}
+    return {name: float(d.detach().float().mean()) for name, d in learned.items() if d is not None}
+
+
 class FiringRates:
     """Share of neurons that fire in a step, layer by layer, over everything seen while recording."""
 

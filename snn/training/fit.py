@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from snn.errors import TrainingError
-from snn.metrics.activity import record_rates, thresholds
+from snn.metrics.activity import decays, record_rates, thresholds
 from snn.metrics.classification import Classification
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
@@ -34,6 +34,7 @@ class EpochRecord:
         train_s: Seconds spent training.
         data_wait_share: Share of these spent waiting for data.
         thresholds: By layer of neurons.
+        decays: By layer of neurons that learns it.
         firing_rates: By layer of neurons, over the validation samples.
         best: Whether this is the best epoch so far.
     """
@@ -49,6 +50,7 @@ class EpochRecord:
     train_s: float
     data_wait_share: float
     thresholds: dict[str, float]
+    decays: dict[str, float]
     firing_rates: dict[str, float]
     best: bool
 
@@ -207,6 +209,7 @@ def _finish_epoch(
         train_s=totals.seconds,
         data_wait_share=totals.wait_s / totals.seconds if totals.seconds else 0.0,
         thresholds=thresholds(network),
+        decays=decays(network),
         firing_rates=activity.rates(),
         best=is_best,
     )
