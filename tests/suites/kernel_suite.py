@@ -245,15 +245,6 @@ def channel_sums(g: Tensor, y: Tensor, mean: Tensor) -> Tensor:
     return torch.stack([g.sum(rest), (g * centred).sum(rest)])
 
 
-@pytest.fixture
-def dirty_memory():
-    """Fill every uninitialised tensor with NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.usefixtures("dirty_memory")
 class KernelSuite:
     """Conformance tests of one fused executor.
 
@@ -270,6 +261,13 @@ class KernelSuite:
         torch.float64: (1e-9, 1e-11),
         torch.float32: (2e-5, 1e-5),
     }
+
+    @pytest.fixture(autouse=True)
+    def _dirty_memory(self):
+        """Fill every uninitialised tensor with NaN."""
+        torch.use_deterministic_algorithms(True)
+        yield
+        torch.use_deterministic_algorithms(False)
 
     def close(self, found: Tensor, wanted: Tensor, drawn: Drawn, *, summands: int = 1) -> None:
         relative, absolute = self.tolerances[drawn.launch.dtype]
