@@ -298,9 +298,10 @@ def _go_back_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     wanted = [(0, y), (1, v), (2, threshold), (3, decay), (6, grad_out), (7, grad_v)]
     third = torch.is_grad_enabled()
     with torch.enable_grad():
+        # Names of their own: one may have been computed from another, and that path is not this operator's.
         # What needs no gradient outside needs one here, where it is differentiated by all the same.
         taken = {
-            place: x if x.requires_grad else x.detach().requires_grad_()
+            place: x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
             for place, x in wanted
             if x is not None
         }
