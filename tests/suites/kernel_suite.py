@@ -290,9 +290,10 @@ class KernelSuite:
         self.close(forward.v, wanted.v, drawn)
         found = self.backward(launch, inputs, forward.checkpoints, grad_out, grad_v)
         assert found.y is not None
-        assert found.v is not None
         self.close(found.y, wanted.grad_x, drawn)
-        self.close(found.v, wanted.grad_v, drawn)
+        if inputs.v is not None:  # from rest there is no first membrane to have a gradient
+            assert found.v is not None
+            self.close(found.v, wanted.grad_v, drawn)
         self.compare_parameters(found, wanted, drawn)
         assert found.sums is None
         assert found.threshold.shape == inputs.threshold.shape
