@@ -56,6 +56,7 @@ def test_a_wheel_holds_every_file_that_is_read_when_installed(tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
+    assert "snn/neurons/kernels/neuron.cu" in inside
     packages = [ROOT / name for name in ("events", "snn", "pipelines")]
     for pattern in ("*.cu", "*.toml", "*.html", "py.typed"):
         found = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob(pattern)}
