@@ -87,9 +87,9 @@ def _fused(
         )
     of_batch = uses_batch(norm)
     mean, variance = (None, None) if of_batch else (norm.running_mean, norm.running_var)
-    options = (*options, "batch" if of_batch else "running", norm.eps)
+    rule = "batch" if of_batch else "running"
     out, v, _, mean, variance = block_forward(
-        y, v, threshold, decay, norm.weight, norm.bias, mean, variance, mask, *options
+        y, v, threshold, decay, norm.weight, norm.bias, mean, variance, mask, *options, rule, norm.eps
     )
     if norm.training and norm.track_running_stats:
         update_running(norm, mean, variance, count=y.numel() // y.shape[2])

@@ -161,7 +161,7 @@ def block_backward(
 
     Returns:
         Gradients of y, v, threshold, decay, weight and bias, each in the shape and dtype of what it belongs
-        to; empty, shape [0], for what is not wanted or was None.
+        to; without elements for what is not wanted or was None.
     """
     y, launch = _launch(y, mask, settings, pool, norm)
     memory = _backward_memory(y, launch, (v, threshold, decay, weight, bias), write)
@@ -274,7 +274,7 @@ def _backward_memory(
     """Return uninitialised tensors for what backward returns; `given`: v, threshold, decay, weight, bias."""
     like = partial(like_steps, y=y, channels_last=launch.channels_last)
     v, *parameters = given
-    return (
+    return (  # type: ignore[return-value]
         like((launch.steps, *launch.shape) if write else (0, *launch.shape), dtype=launch.dtype),
         like(launch.shape if write and v is not None else (0, *launch.shape[1:]), dtype=launch.state_dtype),
         *(y.new_empty(0) if p is None else p.new_empty(p.shape) for p in parameters),
@@ -363,13 +363,13 @@ def _go_back_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     third = torch.is_grad_enabled()
     with torch.enable_grad():
         places = dict(enumerate(tensors[:6])) | {10: grad_out, 11: grad_v}
-        # What needs no gradient outside needs one here, where it is differentiated by all the same.
+        # Views, since one of these may have been computed from another, which is not to be followed here.
         taken = {
-            place: x if x.requires_grad else x.detach().requires_grad_()
+            place: x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
             for place, x in places.items()
             if x is not None
         }
-        results = run_block_reference(*(taken.get(place) for place in range(6)), *tensors[6:], **ctx.options)
+        results = run_block_reference(*map(taken.get, range(6)), *tensors[6:], **ctx.options)  # type: ignore[arg-type]
         given = [place for place in range(6) if place in taken and (ctx.write or place > 1)]
         above = (taken[10], taken.get(11, torch.zeros_like(results[1])))
         first = torch.autograd.grad(

@@ -1,9 +1,8 @@
 """Mean and variance per channel on the CPU, in one pass over memory."""
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import config, njit, prange, set_num_threads
 from torch import Tensor
 
 # The samples are added up in so many parts, whatever the number of threads, so that results do not depend
@@ -24,7 +23,7 @@ def channel_sums(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Origin k, sum of (y - k) and sum of (y - k)^2, each shape [C], float64.
     """
     origin = samples[0, :, 0, 0].to(torch.float64)
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     sums = np.zeros((PARTS, 2, samples.shape[1]))
     if samples.dtype in (torch.float32, torch.float64):
         _add(samples, origin, sums)
