@@ -100,7 +100,7 @@ def choose_mapping(launch: Launch, inputs: Inputs, *, per_channel: bool = False)
     return "ROWS" if pixels_together else "PLANES"
 
 
-def choose_grid(launch: Launch, mapping: str, *, most_blocks: int = MOST_BLOCKS) -> Grid:
+def choose_grid(launch: Launch, mapping: str) -> Grid:
     """Return threads, blocks and sizes of a launch; they depend on its sizes only, not on the device."""
     threads, columns = _threads(launch), _columns(mapping)
     height, width = launch.height_width
@@ -112,7 +112,7 @@ def choose_grid(launch: Launch, mapping: str, *, most_blocks: int = MOST_BLOCKS)
         height, width = -(-height // 2), -(-width // 2)
     groups = -(-channels // columns)
     wanted = -(-batch * height * width * columns // threads)
-    slices = max(1, min(wanted, most_blocks // groups))
+    slices = max(1, min(wanted, MOST_BLOCKS // groups))
     return Grid(threads=threads, blocks=groups * slices, slices=slices, sizes=sizes)
 
 
