@@ -11,6 +11,7 @@
          = rest                                         all
     v[t] = Q(r[t])                                      levels of the membrane, see `snn.neurons.membrane`
 
+Several lanes presuppose a threshold above 0: where a learned one turned negative, only the top lane fires.
 Going backward, autograd follows these lines, with surrogates in place of steps; with `detach_reset` the
 f[t] and s[t] of the reset are constants. Fast executors share this file's signature and are compared with
 it in values and gradients. Sources: see `snn.neurons.settings`.
@@ -137,7 +138,8 @@ def _charge(x: Tensor, v: Tensor, decay: Tensor | float, settings: NeuronSetting
 def _reset(a: Tensor, lanes: Tensor, threshold: Tensor, settings: NeuronSettings) -> Tensor:
     """Return the membrane after the reset, shape [B, ...]."""
     if settings.reset == "all":
-        return torch.full_like(a, settings.rest)
+        # Filled and not made anew: it stays a result with a gradient, which is 0, as with other resets.
+        return a.masked_fill(torch.ones_like(a, dtype=torch.bool), settings.rest)
     if settings.detach_reset:
         lanes = lanes.detach()
     if settings.reset == "soft_value":

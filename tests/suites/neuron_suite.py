@@ -279,14 +279,8 @@ class NeuronSuite:
         assert spikes.dtype == self.dtype
         assert spikes.shape == current.shape
         assert final.shape == current.shape[1:]
-        # Where all neurons return to rest, the membrane after the last step may be a constant.
-        outputs = [(y, g) for y, g in zip((spikes, final), grads, strict=True) if y.requires_grad]
         found = torch.autograd.grad(
-            [y for y, _ in outputs],
-            list(given.values()),
-            [g for _, g in outputs],
-            allow_unused=True,
-            materialize_grads=True,
+            (spikes, final), list(given.values()), grads, allow_unused=True, materialize_grads=True
         )
         results = {"spikes": spikes, "v": final}
         results |= {f"grad_{key}": gradient for key, gradient in zip(given, found, strict=True)}
