@@ -10,7 +10,11 @@ import copy
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from snn.neurons.block import run_block
+from snn.neurons.hooks import is_hooked
+from snn.neurons.kernels.launch import Pool
 from snn.neurons.modules import Neuron
+from snn.neurons.packing import packed_conv2d
 from snn.neurons.settings import NeuronSettings
 
 
@@ -29,6 +33,9 @@ class Stepwise(nn.Module):
 class ConvBlock(nn.Module):
     """Convolution, batch normalisation and neurons: frames or spikes in, spikes out.
 
+    What follows the convolution runs as one where an executor can do that; a layer with a hook is called on
+    its own, so that the hook sees what it expects.
+
     Attributes:
         conv: 3x3 convolution with padding 1 and a bias.
         norm: Ordinary BatchNorm2d over steps and samples merged; an Identity once folded.
@@ -37,18 +44,64 @@ class ConvBlock(nn.Module):
 
     norm: nn.Module
 
-    def __init__(self, in_channels: int, channels: int, *, neuron: NeuronSettings, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        neuron: NeuronSettings,
+        stride: int = 1,
+        executor: str = "auto",
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1)
         self.norm = nn.BatchNorm2d(channels)
-        self.neuron = Neuron(neuron)
+        self.neuron = Neuron(neuron, channels=channels, executor=executor)
         # Source: LT-SNN and TET's released VGGs.
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the spikes, shape [T, B, channels, H / stride, W / stride], for x [T, B, C, H, W]."""
-        current = self.norm(self.conv(x.flatten(0, 1)))
-        return self.neuron(current.unflatten(0, x.shape[:2]))
+    def forward(
+        self, x: Tensor, *, pool: nn.Module | None = None, book: tuple[float, ...] | None = None
+    ) -> Tensor:
+        """Return the spikes, shape [T, B, channels, H / stride, W / stride], for x [T, B, C, H, W].
+
+        Args:
+            x: Frames or spikes.
+            pool: Layer for the spikes, such as `Stepwise(nn.AvgPool2d(2))`; None leaves them as they are.
+            book: Every value x can have, see `spike_book`: the convolution then keeps x in a few bits for its
+                backward pass. None keeps x as it is.
+        """
+        frames = x.flatten(0, 1)
+        y = self.conv(frames) if book is None else packed_conv2d(frames, self.conv, book)
+        y = y.unflatten(0, x.shape[:2])
+        if is_hooked(self.neuron):
+            spikes = self.neuron(self.norm(y.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        else:
+            kind = pool_kind(pool)
+            spikes, _ = run_block(y, self.norm, self.neuron, pool=kind)
+            if kind != "none":
+                return spikes
+        return spikes if pool is None else pool(spikes)
+
+
+POOLS: dict[type[nn.Module], Pool] = {nn.AvgPool2d: "avg", nn.MaxPool2d: "max"}
+
+
+def pool_kind(pool: nn.Module | None) -> Pool:
+    """Return the pool over 2x2 that a layer is, and that may be computed without calling it; else `none`."""
+    if type(pool) is not Stepwise or is_hooked(pool, pool.module):
+        return "none"
+    layer = pool.module
+    if type(layer) not in POOLS:
+        return "none"
+    sizes = (layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", 1))
+    plain = all(size in (n, (n, n)) for size, n in zip(sizes, (2, 2, 0, 1), strict=True))
+    other = (
+        layer.ceil_mode,
+        getattr(layer, "divisor_override", None),
+        getattr(layer, "return_indices", False),
+    )
+    return POOLS[type(layer)] if plain and not any(other) else "none"
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:

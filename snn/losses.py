@@ -41,13 +41,17 @@ def tet_loss(logits: Tensor, labels: Tensor, *, weight: float, target: float | T
 
 
 def mean_threshold(model: nn.Module) -> float | None:
-    """Return the mean of all learned thresholds of a model; None where it has none.
+    """Return the mean over layers of the learned thresholds of a model; None where it has none.
+
+    A layer with a threshold for each channel counts once, by their mean, however many they are.
 
     LT-SNN takes it as the target of `tet_loss`: 1 at the start of every epoch, this value after each
     optimizer step. (The released code makes the target 0 for a model without thresholds, by accident.)
     """
     thresholds = [
-        m.threshold.detach() for m in model.modules() if isinstance(m, Neuron) and m.settings.learn_threshold
+        m.threshold.detach().float().mean()
+        for m in model.modules()
+        if isinstance(m, Neuron) and m.settings.learn_threshold
     ]
     if not thresholds:
         return None

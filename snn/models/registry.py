@@ -10,6 +10,7 @@ from torch import nn
 
 from snn.errors import ModelError, did_you_mean
 from snn.models.vgg import PLANS, POOLS, VGG
+from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
 
 Pool = Literal["avg", "max"]
@@ -37,6 +38,11 @@ class ModelSettings:
         pool: `avg` or `max` over 2x2 spikes; no effect in a network without pooling.
         dropout: Share of hidden features dropped in training, drawn anew at each step; no effect in a
             network without a hidden linear layer.
+        executor: What runs the neurons: `auto`, `reference`, `numba` or `cuda`, see
+            `snn.neurons.executors`.
+        pack_spikes: Whether a convolution keeps the spikes it was given in 1, 2 or 4 bits each for its
+            backward pass, in place of a float. The same gradients in less memory, but no gradient of the
+            gradient.
     """
 
     name: str = "vgg9"
@@ -45,10 +51,15 @@ class ModelSettings:
     first_fixed: bool = True
     pool: Pool = "avg"
     dropout: float = 0.5
+    executor: Executor = "auto"
+    pack_spikes: bool = False
 
     def __post_init__(self) -> None:
         _check_name("name", self.name, tuple(MODELS))
         _check_name("pool", self.pool, tuple(POOLS))
+        _check_name("executor", self.executor, EXECUTORS)
+        if not isinstance(self.pack_spikes, bool):
+            raise ModelError(f"pack_spikes: found {self.pack_spikes!r}, expected true or false")
         if not 0 < self.width < float("inf"):
             raise ModelError(f"width: found {self.width}, expected a number above 0")
         if not 0 <= self.dropout < 1:
@@ -84,6 +95,8 @@ def build_model(
         first_neuron=settings.neuron.fixed() if settings.first_fixed else settings.neuron,
         pool=settings.pool,
         dropout=settings.dropout,
+        executor=settings.executor,
+        pack_spikes=settings.pack_spikes,
     )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

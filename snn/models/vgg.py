@@ -8,7 +8,10 @@ import re
 from torch import Tensor, nn
 
 from snn.errors import ModelError
-from snn.layers import ConvBlock, Stepwise
+from snn.layers import ConvBlock, Stepwise, pool_kind
+from snn.neurons.hooks import is_hooked
+from snn.neurons.modules import Neuron
+from snn.neurons.packing import spike_book
 from snn.neurons.settings import NeuronSettings
 
 # cN: 3x3 convolution to N channels + batch normalisation + neurons, `s` for stride 2; P: 2x2 pool of the
@@ -35,9 +38,12 @@ class VGG(nn.Module):
     Its layers are named `block1` (with `conv`, `norm`, `neuron`), `pool1` (after `block1`) and so on, then
     `flatten`, where the plan has one `hidden` and `dropout`, and `classifier`. Linear layers have no neurons.
 
+    A block is handed the pool after it, to run both as one where an executor can do that.
+
     Attributes:
         in_channels: Planes P of a frame.
         input_hw: Height and width of a frame in pixels.
+        pack_spikes: Whether a convolution keeps its input spikes in a few bits for its backward pass.
     """
 
     def __init__(
@@ -52,9 +58,11 @@ class VGG(nn.Module):
         first_neuron: NeuronSettings,
         pool: str,
         dropout: float,
+        executor: str = "auto",
+        pack_spikes: bool = False,
     ) -> None:
         super().__init__()
-        self.in_channels, self.input_hw = in_channels, input_hw
+        self.in_channels, self.input_hw, self.pack_spikes = in_channels, input_hw, pack_spikes
         check_size(plan, input_hw)
         channels, hw, blocks = in_channels, input_hw, 0
         for token in plan.split():
@@ -66,7 +74,8 @@ class VGG(nn.Module):
             elif kind == "c":
                 blocks += 1
                 settings = first_neuron if blocks == 1 else neuron
-                self.add_module(f"block{blocks}", ConvBlock(channels, size, neuron=settings, stride=stride))
+                block = ConvBlock(channels, size, neuron=settings, stride=stride, executor=executor)
+                self.add_module(f"block{blocks}", block)
                 channels, hw = size, (-(-hw[0] // stride), -(-hw[1] // stride))
         self.flatten = nn.Flatten(start_dim=2)
         features = channels * hw[0] * hw[1]
@@ -86,9 +95,25 @@ class VGG(nn.Module):
         if x.dim() != 5 or tuple(x.shape[2:]) != expected:
             shape = ", ".join(str(n) for n in expected)
             raise ModelError(f"frames: found shape {tuple(x.shape)}, expected [T, B, {shape}]")
-        for layer in self.children():
-            x = layer(x)
+        layers = list(self.children())
+        book, taken = None, None
+        for layer, after in zip(layers, [*layers[1:], None], strict=True):
+            if layer is taken:
+                continue
+            if not isinstance(layer, ConvBlock):
+                x, book = layer(x), None
+                continue
+            taken = after if pool_kind(after) != "none" and not is_hooked(layer) else None
+            x = layer(x, pool=taken, book=book)
+            book = self._book(layer, taken)
         return x
+
+    def _book(self, block: ConvBlock, pool: nn.Module | None) -> tuple[float, ...] | None:
+        """Return every value that a block and its pool hand on; None where they may be others or are kept."""
+        own_way = type(block.neuron).run is not Neuron.run
+        if not self.pack_spikes or own_way or is_hooked(block, block.neuron):
+            return None
+        return spike_book(block.neuron.settings, pool=pool_kind(pool))
 
 
 def check_size(plan: str, input_hw: tuple[int, int]) -> None:

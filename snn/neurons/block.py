@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 from snn.errors import NeuronError
 from snn.neurons.block_ops import block_forward, pool_spikes
 from snn.neurons.executors import executor_for
+from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool, check_pool
 from snn.neurons.modules import Neuron
 from snn.neurons.ops import settings_text
@@ -51,7 +52,7 @@ def run_block(
     executor = executor_for(
         neuron.executor, device_type=y.device.type, dtype=y.dtype, settings=neuron.settings
     )
-    why_not = "" if executor == "reference" else _why_not(y, norm, mask)
+    why_not = "" if executor == "reference" else _why_not(y, norm, neuron, pool, mask)
     if why_not is None:
         return _fused(y, norm, neuron, executor, pool, v, mask)
     if why_not:
@@ -127,10 +128,15 @@ def update_running(
             running.mul_(1 - share).add_((batch * share).to(running.dtype))
 
 
-def _why_not(y: Tensor, norm: nn.Module, mask: Tensor | None) -> str | None:
+def _why_not(y: Tensor, norm: nn.Module, neuron: Neuron, pool: Pool, mask: Tensor | None) -> str | None:
     """Return why normalisation and neurons cannot be fused; None where they can, empty for nothing to say."""
+    if type(neuron).run is not Neuron.run or type(neuron).forward is not Neuron.forward:
+        return f"{type(neuron).__name__} runs its neurons its own way"
     if mask is not None and mask.requires_grad:
         return "the mask needs a gradient"
+    # A pool of nothing, too few values, or no channels: torch says what is wrong with them.
+    if pool != "none" and min(y.shape[3:]) < 2:
+        return ""
     if type(norm) is nn.Identity:
         return None
     if type(norm) is nn.SyncBatchNorm:
@@ -140,7 +146,6 @@ def _why_not(y: Tensor, norm: nn.Module, mask: Tensor | None) -> str | None:
         return f"found {type(norm).__name__}, can fuse BatchNorm2d"
     if is_hooked(norm):
         return "a hook waits for what the normalisation returns"
-    # Too few values, or a current without channels: torch says what is wrong with them.
     if y.dim() != 5 or (uses_batch(norm) and y.numel() <= y.shape[2]):
         return ""
     return None
@@ -150,18 +155,6 @@ def _processes(norm: nn.SyncBatchNorm) -> int:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 1
     return distributed.get_world_size(norm.process_group)
-
-
-def is_hooked(*modules: nn.Module) -> bool:
-    """Return whether anything waits for one of these modules to be called, forward or backward."""
-    everywhere = nn.modules.module._has_any_global_hook()
-    return everywhere or any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        for module in modules
-    )
 
 
 @torch.compiler.assume_constant_result

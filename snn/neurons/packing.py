@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from snn.errors import NeuronError
+from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool
 from snn.neurons.settings import NeuronSettings
 
@@ -205,7 +206,7 @@ def packed_conv2d(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...]) -> Tensor
     """Return `conv(x)`, keeping x as codes for the backward pass where one is to come.
 
     The gradient of the gradient is not offered this way. A convolution that is more than torch's plain one,
-    or whose weights are frozen and that therefore keeps nothing of x, runs as it is.
+    has a hook, or keeps nothing of x since its weights are frozen, runs as it is.
 
     Args:
         x: Shape [N, C, H, W], every value in the book.
@@ -214,7 +215,7 @@ def packed_conv2d(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...]) -> Tensor
     """
     keeps = torch.is_grad_enabled() and conv.weight.requires_grad
     plain = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    if not (keeps and plain):
+    if not (keeps and plain) or is_hooked(conv):
         return conv(x)
     weight, bias = conv.weight, conv.bias
     if torch.is_autocast_enabled(x.device.type):
