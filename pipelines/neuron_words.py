@@ -34,8 +34,7 @@ def explain_executor(model: ModelSettings, fabric: Any) -> str:
     with fabric.autocast():
         mixed = torch.is_autocast_enabled(device_type)
         dtype = torch.get_autocast_dtype(device_type) if mixed else torch.float32
-    executor = getattr(model, "executor", "auto")
-    return explain(model.neuron, device_type=device_type, dtype=dtype, executor=executor)
+    return explain(model.neuron, device_type=device_type, dtype=dtype, executor=model.executor)
 
 
 @contextmanager

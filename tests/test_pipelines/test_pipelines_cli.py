@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from pipelines import cli
 from pipelines.display import Silent
+from pipelines.settings_tree import build_settings
 from snn.neurons.executors import EXECUTORS
-from snn.neurons.settings import NEURONS
+from snn.neurons.settings import NEURONS, NeuronSettings
 
 
 def run(*arguments):
@@ -24,7 +25,7 @@ def finished_run(experiment_file, store_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
     result = run(
         "run", "classify", experiment_file, "--data", store_path, "--out", folder,
-        "--set", "training.epochs=1", "--seed", 3,
+        "--set", "training.epochs=1", "--seed", 3, "--neuron", "plif", "--executor", "reference",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     return folder, result
@@ -82,7 +83,10 @@ def test_a_run_ends_by_saying_where_everything_is_and_what_is_next(finished_run)
     ):
         assert part in result.stdout
     assert "epoch   1/1  train loss" in result.stderr
-    assert json.loads((folder / "settings.json").read_text())["seed"] == 3
+    assert result.stderr.count("neurons   plif: reference (") == 1
+    settings = json.loads((folder / "settings.json").read_text())
+    assert (settings["seed"], settings["model"]["executor"]) == (3, "reference")
+    assert build_settings(NeuronSettings, settings["model"]["neuron"], where="run") == NEURONS["plif"]
 
 
 def test_json_is_all_there_is_on_stdout(finished_run):
@@ -121,6 +125,11 @@ def test_experiments_are_listed():
         ),
         (["run", "classify", "--set", "model.name=vgg99"], 2, "name: found 'vgg99', expected one of vgg5"),
         (["run", "classify", "--devices", "3"], 2, "cannot be shared by 3 devices"),
+        (
+            ["run", "classify", "--executor", "cuda", "--set", "training.device=cpu"],
+            1,
+            "executor: found 'cuda' for a current on cpu",
+        ),
         (
             ["run", "classify", "--neuron", "mliff"],
             2,
