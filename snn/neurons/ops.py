@@ -6,6 +6,7 @@ gradient is taken through the reference.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from types import ModuleType
@@ -307,20 +308,26 @@ def _go_back_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         }
         parameters = NeuronParameters(taken[2], None, taken.get(3))
         results = run_reference(taken[0], taken.get(1), parameters, settings=ctx.settings, mask=mask)
-        given = [place for place in range(4) if place in taken]
         above = (taken[6], taken.get(7, torch.zeros_like(results[1])))
-        first = torch.autograd.grad(
-            results, [taken[place] for place in given], above, create_graph=True, materialize_grads=True
-        )
-        seconds = torch.autograd.grad(
-            first,
-            list(taken.values()),
-            [grads[place] for place in given],
-            create_graph=third,
-            materialize_grads=True,
+        given = [place for place in range(4) if place in taken]
+        inputs = [taken[place] for place in given]
+        first = _gradients(results, inputs, above, create_graph=True)
+        seconds = _gradients(
+            first, list(taken.values()), [grads[place] for place in given], create_graph=third
         )
     found = dict(zip(taken, seconds, strict=True))
     return tuple(found.get(place) for place in range(10))
+
+
+def _gradients(
+    results: Sequence[Tensor], inputs: list[Tensor], above: Sequence[Tensor], *, create_graph: bool
+) -> tuple[Tensor, ...]:
+    """Return gradients of inputs, given those of results; a result may be a constant."""
+    differentiable = [(y, g) for y, g in zip(results, above, strict=True) if y.requires_grad]
+    if not differentiable:
+        return tuple(torch.zeros_like(x) for x in inputs)
+    outputs, grads = zip(*differentiable, strict=True)
+    return torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph, materialize_grads=True)
 
 
 neuron_backward.register_autograd(_go_back_twice, setup_context=_save_for_second)

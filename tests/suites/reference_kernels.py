@@ -79,7 +79,10 @@ def gradients(launch: Launch, inputs: Inputs, grad_out: Tensor, grad_v: Tensor |
     spikes, final = run(launch, leaves, x, v, mask=inputs.mask)
     wanted = [x, threshold, decay] + [v] * (v is not None)
     above = (grad_out.to(x.dtype), torch.zeros_like(final) if grad_v is None else grad_v)
-    return torch.autograd.grad((pooled(spikes, launch), final), wanted, above, materialize_grads=True)
+    # Where all neurons return to rest, the final membrane is a constant.
+    results = [(y, g) for y, g in zip((pooled(spikes, launch), final), above, strict=True) if y.requires_grad]
+    outputs, grads = zip(*results, strict=True)
+    return torch.autograd.grad(outputs, wanted, grads, materialize_grads=True)
 
 
 def gradient_of_y(g: Tensor, y: Tensor, rule: InputGradient, launch: Launch) -> Tensor:

@@ -30,14 +30,20 @@ EVERYTHING = NeuronSettings(
 )
 
 
-@pytest.fixture(autouse=True, params=["reference arithmetic", "numba"])
+@pytest.fixture(autouse=True)
 def kernels(request, monkeypatch):
-    """Operators are tested over kernels that cannot be wrong, and over those that run."""
+    """Operators stand over kernels that cannot be wrong, and in some tests over those that run here.
+
+    A program of Numba's takes seconds to compile, and its numbers are tested elsewhere.
+    """
     executors.choose_executor.cache_clear()
-    if request.param != "numba":
+    if getattr(request, "param", None) != "numba":
         monkeypatch.setattr(ops, "kernels", lambda executor: reference_kernels)
     yield
     executors.choose_executor.cache_clear()
+
+
+NUMBA_TOO = pytest.mark.parametrize("kernels", ["reference arithmetic", "numba"], indirect=True)
 
 
 def draw(*shape, seed=0, dtype=torch.float32):
@@ -103,6 +109,12 @@ class TestDeclaration:
     def test_opcheck_with_the_least(self, dtype):
         y = draw(CHUNK + 3, 2, dtype=dtype).requires_grad_()
         self.check(NEURONS["lif"], (y, None, torch.tensor(1.0), None, None))
+
+    @pytest.mark.parametrize("kernels", ["numba"], indirect=True)
+    def test_opcheck_of_compiled_kernels(self):
+        y = channels_last(draw(3, 2, 3, 4, 5)).requires_grad_()
+        threshold = torch.full((3,), 0.5, requires_grad=True)
+        self.check(NEURONS["lt"], (y, draw(2, 3, 4, 5), threshold, None, None), grad_v=draw(2, 3, 4, 5))
 
     def check(self, settings, arguments, *, grad_v=None):
         text = ops.settings_text(settings)
@@ -230,6 +242,29 @@ class TestSecondOrder:
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
 
+    def test_where_all_neurons_return_to_rest(self):
+        current = draw(4, 2, 3, dtype=torch.float64).requires_grad_()
+        settings = replace(SMOOTH, reset="all", decay=0.0)
+        found = []
+        for runner in (run, run_reference):
+            spikes, _ = runner(current, None, NeuronParameters(torch.tensor(0.5).double()), settings=settings)
+            (first,) = torch.autograd.grad(spikes.sum(), current, create_graph=True)
+            found.append(torch.autograd.grad(first.square().sum(), current))
+        torch.testing.assert_close(*found)
+
+    def test_third_order(self):
+        found = []
+        for runner in (run, run_reference):
+            current = draw(3, 2, 3, dtype=torch.float64).requires_grad_()
+            order = runner(current, None, NeuronParameters(torch.tensor(0.5).double()), settings=SMOOTH)[
+                0
+            ].sum()
+            for _ in range(2):
+                (gradient,) = torch.autograd.grad(order, current, create_graph=True)
+                order = gradient.square().sum()
+            found.append(torch.autograd.grad(order, current))
+        torch.testing.assert_close(*found)
+
     def test_without_first_membrane_and_decay(self):
         current = draw(4, 2, 3, dtype=torch.float64).requires_grad_()
         threshold = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
@@ -255,6 +290,7 @@ class TestSecondOrder:
 
 
 class TestMemory:
+    @NUMBA_TOO
     @pytest.mark.parametrize("steps", [10, 100])
     def test_saved_bytes(self, steps):
         neuron = LT(executor="numba")
@@ -277,6 +313,7 @@ class TestMemory:
 
 
 class TestPrecision:
+    @NUMBA_TOO
     def test_autocast_keeps_what_the_convolution_hands_on(self):
         conv, neuron = nn.Conv2d(2, 3, 3, padding=1), MLIF(threshold=0.2, executor="numba")
         x = draw(4, 2, 2, 5, 5)
@@ -327,6 +364,7 @@ def nodes(graph, name):
 
 
 class TestTracing:
+    @NUMBA_TOO
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_compiled_graphs_hold_one_node_each(self, layout):
         model = nn.Sequential(
