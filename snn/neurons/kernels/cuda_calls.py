@@ -46,7 +46,7 @@ def call_forward(launch: Launch, inputs: Inputs, run: Run) -> Forward:
     if launch.neurons == 0:
         return result
     variant = Variant(choose_mapping(launch, inputs), **_known(inputs))
-    _run(launch, variant, inputs, tuple(result), choose_grid(launch, variant.mapping), run)
+    _run(launch, variant, inputs, tuple(result), choose_grid(launch, variant), run)
     return result
 
 
@@ -73,7 +73,7 @@ def call_backward(
         sums=mean is not None,
         **_known(inputs),
     )
-    grid = choose_grid(launch, variant.mapping)
+    grid = choose_grid(launch, variant)
     grad_y = _empty((launch.steps, *launch.shape), inputs.y, launch, launch.dtype) if write else None
     first = write and inputs.v is not None
     grad_first = _empty(launch.shape, inputs.y, launch, launch.state_dtype) if first else None

@@ -34,8 +34,6 @@ THRESHOLD_GRADIENTS = {
 MOST_BLOCKS = 4096
 # Channels, or neighbouring neurons, that a block of the mapping ROWS works on side by side.
 ROW_COLUMNS = 32
-# Most steps of a window whose loads start together going forward.
-WINDOW_STEPS = 10
 # Shared memory that every device has for a block.
 SHARED_BYTES = 48 * 1024
 
@@ -100,12 +98,12 @@ def choose_mapping(launch: Launch, inputs: Inputs, *, per_channel: bool = False)
     return "ROWS" if pixels_together else "PLANES"
 
 
-def choose_grid(launch: Launch, mapping: str) -> Grid:
+def choose_grid(launch: Launch, variant: Variant) -> Grid:
     """Return threads, blocks and sizes of a launch; they depend on its sizes only, not on the device."""
-    threads, columns = _threads(launch), _columns(mapping)
+    threads, columns = _threads(launch, variant), _columns(variant.mapping)
     height, width = launch.height_width
     sizes = (launch.batch, launch.channels, height, width)
-    if mapping == "FLAT":
+    if variant.mapping == "FLAT":
         sizes = (1, 1, 1, launch.neurons)
     batch, channels, height, width = sizes
     if launch.pool != "none":
@@ -116,14 +114,38 @@ def choose_grid(launch: Launch, mapping: str) -> Grid:
     return Grid(threads=threads, blocks=groups * slices, slices=slices, sizes=sizes)
 
 
-def _threads(launch: Launch) -> int:
-    """Return threads of a block: fewer where each keeps the chunks of four neurons in shared memory."""
-    if launch.pool == "none":
-        return 256
+def _keeps_y(launch: Launch, variant: Variant) -> bool:
+    """Return whether going backward needs y again after the membranes of a chunk are known."""
+    return launch.settings.charge == "decay_input" or variant.sums or variant.input_gradient
+
+
+def _chunk_in_shared(launch: Launch, variant: Variant) -> bool:
+    """Return whether a thread keeps its chunk in shared memory, because registers would not hold it."""
+    numbers = min(launch.steps, CHUNK) * (2 if _keeps_y(launch, variant) else 1)
+    return variant.backward and (launch.pool != "none" or numbers > CHUNK)
+
+
+def _threads(launch: Launch, variant: Variant) -> int:
+    """Return threads of a block: as many as shared memory has room for."""
+    if not _chunk_in_shared(launch, variant):
+        return 256 if launch.pool == "none" else 128
     state, item = launch.state_dtype.itemsize, launch.dtype.itemsize
-    kept = min(launch.steps, CHUNK) * (4 * (state + item) + item) + 4 * state
-    fitting = [threads for threads in (128, 64) if threads * kept <= SHARED_BYTES]
-    return fitting[0] if fitting else 32
+    neurons = 1 if launch.pool == "none" else 4
+    each = neurons * (state + item * _keeps_y(launch, variant)) + item
+    kept = min(launch.steps, CHUNK) * each + 4 * state
+    return next((threads for threads in (128, 64) if threads * kept <= SHARED_BYTES), 32)
+
+
+def _steps_together(launch: Launch) -> int:
+    """Return for how many steps the loads start together going forward, within what registers hold.
+
+    It divides CHUNK where there are several chunks.
+    """
+    if launch.pool == "none":
+        return min(launch.steps, CHUNK)
+    if launch.steps <= 5:
+        return launch.steps
+    return 5 if launch.steps <= CHUNK and launch.steps % 5 == 0 else 4
 
 
 def _columns(mapping: str) -> int:
@@ -143,6 +165,9 @@ def write_text(launch: Launch, variant: Variant) -> str:
         **_define_neuron(launch.settings),
         **_define_membrane(launch.settings),
         **_define_launch(launch),
+        "THREADS": _threads(launch, variant),
+        "KEEP_Y": _keeps_y(launch, variant),
+        "CHUNK_IN_SHARED": _chunk_in_shared(launch, variant),
         "MAPPING": variant.mapping,
         "COLUMNS": _columns(variant.mapping),
         "BACKWARD": variant.backward,
@@ -164,14 +189,11 @@ def _text_of(value: object) -> str:
 
 def _define_launch(launch: Launch) -> dict[str, object]:
     pooled = launch.pool != "none"
-    longest = WINDOW_STEPS if pooled else CHUNK
     return {
         "FORMAT": FORMATS[launch.dtype],
         "STEPS": launch.steps,
         "CHUNK": CHUNK,
-        # Steps whose loads start together going forward; a divisor of CHUNK where there are several parts.
-        "GROUP": launch.steps if launch.steps <= longest else (CHUNK // 4 if pooled else CHUNK),
-        "THREADS": _threads(launch),
+        "GROUP": _steps_together(launch),
         "POOL": POOLS[launch.pool],
         "LEFTOVER": pooled and any(size % 2 for size in launch.height_width),
         "AFFINE": launch.affine,

@@ -50,7 +50,8 @@
 #define ZERO 2
 
 #ifndef SHIM
-#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
+// The 1 asks for no more than one block at a time, or registers would be spilled to fit another.
+#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #define DEVICE __device__ __forceinline__
 #define CONSTANT static __constant__ const
 #define SHARED __shared__
@@ -632,21 +633,19 @@ DEVICE void spread(const REAL *a, REAL threshold, REAL grad_out, REAL *grad_spik
 #endif
 }
 
-// Whether y is needed again after the membranes of a chunk are known.
-#define KEEP_Y (DECAY_INPUT || WITH_SUMS || INPUT_GRADIENT)
 #define QUANTITIES (WITH_SUMS ? 4 : 2)
 
 // What a thread keeps of a chunk: y, the gradient of out, and the membrane before each spike, in whose place
-// y waits where it is not needed again. One neuron has them in registers, and the steps are written out. Four
-// neurons would not fit: they have them in the thread's own columns of shared memory, and loop over steps.
-#if NEURONS == 1
-#define COLUMN(array, t, k) array[t][k]
-#define LOAD_STEPS UNROLL
-#define WALK_STEPS UNROLL
-#else
+// y waits where it is not needed again. Where all of it fits in registers the steps are written out; else it
+// lies in the thread's own columns of shared memory, and the steps are a loop.
+#if CHUNK_IN_SHARED
 #define COLUMN(array, t, k) array[t][k][thread]
 #define LOAD_STEPS UNROLL_FOUR
 #define WALK_STEPS ROLLED
+#else
+#define COLUMN(array, t, k) array[t][k]
+#define LOAD_STEPS UNROLL
+#define WALK_STEPS UNROLL
 #endif
 #if KEEP_Y
 #define Y_OF(t, k) to_real(COLUMN(kept_y, t, k))
@@ -664,7 +663,7 @@ KERNEL neuron_backward(
     INT batch, INT channels, INT height, INT width, INT slices
 ) {
     SHARED REAL totals[QUANTITIES][THREADS];
-#if NEURONS > 1
+#if CHUNK_IN_SHARED
     SHARED REAL charged[UP_TO_CHUNK][NEURONS][THREADS];
     SHARED IO above[UP_TO_CHUNK][1][THREADS];
 #if KEEP_Y
@@ -694,11 +693,11 @@ KERNEL neuron_backward(
             ROLLED
             for (int chunk = CHUNKS - 1; chunk >= 0; --chunk) {
                 const int start = chunk * CHUNK;
-#if NEURONS == 1
-                REAL charged[UP_TO_CHUNK][1];
+#if !CHUNK_IN_SHARED
+                REAL charged[UP_TO_CHUNK][NEURONS];
                 IO above[UP_TO_CHUNK][1];
 #if KEEP_Y
-                IO kept_y[UP_TO_CHUNK][1];
+                IO kept_y[UP_TO_CHUNK][NEURONS];
 #endif
 #endif
                 LOAD_STEPS
