@@ -1,12 +1,21 @@
 """The module around the recurrence: what it holds, and that it keeps nothing else."""
 
 import copy
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from snn.neurons.modules import Neuron
-from snn.neurons.settings import NeuronSettings
+from snn.errors import NeuronError
+from snn.neurons.membrane import MEMBRANES
+from snn.neurons.modules import LIF, LT, MLIF, PLIF, Neuron, QuantLIF
+from snn.neurons.settings import NEURONS, NeuronSettings
+
+PRESETS = {"lif": LIF, "plif": PLIF, "lt": LT, "quantlif": QuantLIF, "mlif": MLIF}
 
 
 def spikes_of(neuron, seed=0):
@@ -83,3 +92,94 @@ def test_repr_says_what_the_layer_computes():
     assert repr(
         Neuron(NeuronSettings(learn_threshold=False, reset="soft", detach_reset=True, fire_rule=">"))
     ) == ("Neuron(threshold=1, decay=0.5, fires at >, soft reset, detached, surrogate=triangle)")
+
+
+def test_executor_is_named_only_where_it_was_chosen():
+    assert "executor" not in repr(LIF())
+    assert repr(LIF(executor="reference")) == (
+        "LIF(threshold=1, decay=0.5, fires at >=, hard reset, surrogate=triangle, executor=reference)"
+    )
+
+
+class TestPresets:
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_class_is_the_preset(self, name):
+        neuron = PRESETS[name]()
+        assert neuron.settings == NEURONS[name]
+        assert torch.equal(spikes_of(neuron), spikes_of(Neuron(NEURONS[name])))
+
+    def test_every_preset_has_a_class(self):
+        assert set(PRESETS) == set(NEURONS)
+
+    def test_options_change_the_preset(self):
+        assert MLIF(lanes=4).settings == replace(NEURONS["mlif"], lanes=4)
+        chip = MEMBRANES["chip"]
+        assert QuantLIF(membrane=chip).settings == replace(NEURONS["quantlif"], membrane=chip)
+        neuron = LT(threshold=0.8, per_channel=True, channels=64)
+        assert neuron.threshold.shape == (64,)
+        assert neuron.threshold.detach().unique().tolist() == pytest.approx([0.8])
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"treshold": 1.0}, r"LIF: found option 'treshold', .*; did you mean 'threshold'\?"),
+            ({"chanels": 3}, r"LIF: found option 'chanels', .*; did you mean 'channels'\?"),
+            ({"lanes": 9}, r"lanes: found 9, expected a whole number from 1 to 8"),
+            ({"per_channel": True}, r"channels: found None"),
+            ({"executor": "cdua"}, r"executor: found 'cdua', .*; did you mean 'cuda'\?"),
+        ],
+    )
+    def test_bad_options(self, options, message):
+        with pytest.raises(NeuronError, match=message):
+            LIF(**options)
+
+    def test_one_line_each_in_a_network(self):
+        net = nn.Sequential(PLIF(decay=0.75), QuantLIF())
+        assert repr(net).splitlines()[1:-1] == [
+            "  (0): PLIF(threshold=1, learned decay=0.75, charge=decay_input, fires at >=, "
+            "hard reset, detached, surrogate=atan)",
+            "  (1): QuantLIF(threshold=1, decay=0.5, membrane of 3 levels, fires at >, "
+            "hard reset, surrogate=triangle)",
+        ]
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+    def test_copies(self, copied):
+        net = nn.Sequential(
+            PLIF(decay=0.8),
+            LT(threshold=0.3, threshold_constraint="positive", per_channel=True, channels=3),
+            MLIF(executor="reference"),
+        )
+        twin = copied(net)
+        assert repr(twin) == repr(net)
+        assert torch.equal(spikes_of(twin), spikes_of(net))
+        with torch.no_grad():
+            twin[0].free_decay.add_(1)
+        assert net[0].decay.item() == pytest.approx(0.8)
+        net.load_state_dict(twin.state_dict())
+        assert net[0].decay.item() == twin[0].decay.item() > 0.8
+
+    def test_names_in_a_checkpoint(self):
+        learned = NeuronSettings(learn_decay=True)
+        assert list(Neuron(learned).state_dict()) == ["threshold", "spike_scale", "decay"]
+        assert list(PLIF().state_dict()) == ["free_decay", "threshold"]
+        assert list(LT(threshold_constraint="sigmoid", threshold=0.5).state_dict()) == [
+            "free_threshold",
+            "spike_scale",
+        ]
+
+    def test_every_learned_number_learns(self):
+        neuron = LT(learn_decay=True, decay_constraint="sigmoid", per_channel=True, channels=3)
+        spikes_of(neuron).sum().backward()
+        assert (neuron.threshold.grad != 0).all()
+        assert (neuron.free_decay.grad != 0).any()
+        assert neuron.spike_scale.grad is None
+
+
+def test_neurons_import_no_optional_package():
+    code = """
+import sys
+import snn.neurons.modules
+print(sorted({"cupy", "spikingjelly", "numba"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

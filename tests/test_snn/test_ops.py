@@ -380,6 +380,20 @@ class TestTracing:
         computing = [node for node in forward.graph.nodes if node.op == "call_function"]
         assert len(computing) <= 3 + 3 * 3 + 1  # operators, their results, the sigmoid of PLIF
 
+    @pytest.mark.parametrize("kernels", ["numba"], indirect=True)
+    def test_inductor(self):
+        # Nothing but operators, so that no C++ is compiled.
+        neuron = LT(executor="numba")
+        compiled = torch.compile(neuron, fullgraph=True)
+        x = channels_last(draw(3, 2, 3, 4, 4)).requires_grad_()
+        spikes, expected = compiled(x), neuron(x)
+        assert torch.equal(spikes, expected)
+        assert spikes.stride() == expected.stride()
+        weight = draw(3, 2, 3, 4, 4, seed=1)
+        found = [torch.autograd.grad(s, (x, neuron.threshold), weight) for s in (spikes, expected)]
+        for a, b in zip(*found, strict=True):
+            assert torch.equal(a, b)
+
     def test_compiled_anew_for_other_settings(self):
         neuron = LIF(executor="numba")
         compiled = torch.compile(neuron, fullgraph=True, backend="aot_eager")
