@@ -70,8 +70,8 @@ def run_neurons(
         NeuronError: An argument has a shape, dtype, device or value that cannot be run.
     """
     lanes, v = _run(current, v, parameters, settings=settings, mask=mask)
-    spikes = torch.stack([_spike_value(o, parameters, settings) for o in lanes])
-    return spikes.to(current.dtype), v
+    merged = torch.stack([_merge(o, settings) for o in lanes])
+    return _spike_value(merged, parameters, settings).to(current.dtype), v
 
 
 def run_lanes(
@@ -160,15 +160,14 @@ def _merge(lanes: Tensor, settings: NeuronSettings) -> Tensor:
     return sum(value * lane for value, lane in zip(settings.lane_values, lanes, strict=True))
 
 
-def _spike_value(lanes: Tensor, parameters: NeuronParameters, settings: NeuronSettings) -> Tensor:
-    """Return what the spikes hand on, shape [B, ...]."""
-    s = _merge(lanes, settings)
+def _spike_value(s: Tensor, parameters: NeuronParameters, settings: NeuronSettings) -> Tensor:
+    """Return what the spikes hand on, shape [T, B, ...], of merged lanes of that shape."""
     if settings.spike_value == "threshold":
-        return SpikeValue.apply(s, parameters.threshold, SPIKE_PER_THRESHOLD)
+        return SpikeValue.apply(s, _over_channels(parameters.threshold, s), SPIKE_PER_THRESHOLD)
     if settings.spike_value == "learned":
         if parameters.spike_scale is None:
             raise NeuronError("spike_scale: found None, expected a tensor with spike_value 'learned'")
-        return SpikeValue.apply(s, parameters.spike_scale, 1.0)
+        return SpikeValue.apply(s, parameters.spike_scale.to(s.dtype), 1.0)
     return s
 
 

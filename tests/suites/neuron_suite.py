@@ -46,7 +46,13 @@ SETTINGS: dict[str, NeuronSettings] = {
         )
         for surrogate in ("sigmoid", "product")
     },
-    **{f"spike_value {name}": replace(LT, spike_value=name) for name in ("threshold", "learned")},
+    **{
+        f"spike_value {name}{', per channel' if per_channel else ''}": replace(
+            LT, spike_value=name, per_channel=per_channel
+        )
+        for name in ("threshold", "learned")
+        for per_channel in (False, True)
+    },
     "no memory": replace(LT, decay=0.0),
     "no leak": replace(LT, decay=1.0),
     "negative threshold": replace(LT, threshold=-0.3, learn_decay=True),

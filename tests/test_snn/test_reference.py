@@ -1,5 +1,6 @@
 """The definition of the neurons, against formulas written out by hand."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -7,15 +8,49 @@ import torch
 from suites.neuron_suite import FEW, LT, SETTINGS, NeuronSuite
 
 from snn.errors import NeuronError
+from snn.neurons.membrane import CHOICES as MEMBRANE_CHOICES
 from snn.neurons.membrane import MEMBRANES
 from snn.neurons.reference import NeuronParameters, expand_lanes, run_lanes, run_neurons
-from snn.neurons.settings import NeuronSettings
+from snn.neurons.settings import CHOICES, NeuronSettings
 
 ONE = NeuronParameters(torch.tensor(1.0))
 
 
 class TestReference(NeuronSuite):
     run = staticmethod(run_neurons)
+
+
+def drawn(seed):
+    """Any settings that go together; powers of two, so that on a grid nothing is rounded."""
+    draw = random.Random(seed)
+    options = {name: draw.choice(choices) for name, choices in CHOICES.items()}
+    options |= {
+        name: draw.random() < 0.4 for name in ("scaled", "learn_decay", "per_channel", "detach_reset")
+    }
+    options |= {
+        "lanes": draw.choice([1, 1, 2, 3, 4, 8]),
+        "decay": draw.choice([0.0, 0.25, 0.5, 0.75, 1.0]),
+        "threshold": draw.choice([0.25, 0.5, 1.0, 2.0]),
+        "rest": draw.choice([0.0, 0.0, -0.25, 0.5]),
+        "gamma": draw.choice([0.5, 1.0, 2.0]),
+        "slope": draw.choice([1.0, 4.0]),
+        "surrogate_scale": draw.choice([1.0, 0.3]),
+    }
+    membrane = draw.choice(list(MEMBRANES.values()))
+    if membrane.levels:
+        changed = {name: draw.choice(choices) for name, choices in MEMBRANE_CHOICES.items()}
+        membrane = replace(membrane, **changed, slope=draw.choice([1.0, 3.0]))
+    try:
+        return NeuronSettings(**options, membrane=membrane)
+    except NeuronError:
+        return drawn(seed + 1_000_000)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_options_drawn_together_follow_the_formulas(seed):
+    settings = drawn(seed)
+    shape = ((4, 2, 2, 3, 5), (3, 2, 4), (4, 1, 3, 2, 2))[seed % 3]
+    TestReference().follow_formulas(settings, shape, grid=8, masked=seed % 4 == 0)
 
 
 def noise(*shape, seed=0):
