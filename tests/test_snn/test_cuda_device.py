@@ -8,6 +8,7 @@ from snn.neurons.kernels.cuda_loader import examine
 from snn.neurons.kernels.cuda_text import SHARED_BYTES
 from snn.neurons.kernels.launch import CHUNK
 from tests.suites.cuda_suite import CudaSuite
+from tests.suites.kernel_suite import LT, Case, draw
 
 PROBLEM = examine().problem
 pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -43,20 +44,17 @@ class TestCudaDevice(CudaSuite):
         options = {name: to_device(value) for name, value in options.items()}
         return to_cpu(cuda.backward(launch, *tensors, **options))
 
-    def test_current_stream_is_waited_for(self):
-        """A kernel on a side stream sees what was written there just before it."""
-        settings = torch.zeros((4, 1 << 22), device="cuda")
-        stream = torch.cuda.Stream()
-        from tests.suites.kernel_suite import LT, Case, draw
-
+    def test_kernels_run_on_the_current_stream(self):
+        """On a side stream a kernel sees what was written there just before it."""
         drawn = draw(Case(LT, (4, 1 << 12), torch.float32, grad_v=False))
         inputs = to_device(drawn.inputs)
         expected = cuda.forward(drawn.launch, inputs).out
-        late = torch.zeros_like(inputs.y)
+        late, busy = torch.zeros_like(inputs.y), torch.zeros(1 << 26, device="cuda")
         torch.cuda.synchronize()
+        stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             for _ in range(50):
-                settings.add_(1)
+                busy.add_(1)
             late.copy_(inputs.y)
             found = cuda.forward(drawn.launch, inputs._replace(y=late)).out
         stream.synchronize()

@@ -88,8 +88,7 @@ def test_what_is_not_fused_is_named(settings, dtype, said):
     assert said in cuda.why_not(settings, dtype=dtype)
 
 
-def test_all_other_neurons_are_fused(monkeypatch):
-    monkeypatch.setattr(cuda_loader, "examine", examine)
+def test_all_other_neurons_are_fused():
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         assert cuda.not_fused(NeuronSettings(), dtype=dtype) is None
     assert cuda.why_not(NeuronSettings(), dtype=torch.float32) == examine().problem
