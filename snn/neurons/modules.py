@@ -92,6 +92,16 @@ class Neuron(nn.Module):
                 return CONSTRAINTS[getattr(self.settings, f"{name}_constraint")].constrain(free)
         return super().__getattr__(name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a threshold or decay that is constrained by its free parameter; anything else as it is."""
+        free = self.__dict__.get("_parameters", {}).get(f"free_{name}")
+        if free is None:
+            super().__setattr__(name, value)
+            return
+        with torch.no_grad():
+            constraint = CONSTRAINTS[getattr(self.settings, f"{name}_constraint")]
+            free.copy_(constraint.free(torch.as_tensor(value, dtype=free.dtype, device=free.device)))
+
     def forward(self, current: Tensor) -> Tensor:
         """Return the spikes, shape [T, B, ...], for a current of that shape, starting at rest."""
         return self.run(current)[0]

@@ -158,6 +158,14 @@ class TestPresets:
         net.load_state_dict(twin.state_dict())
         assert net[0].decay.item() == twin[0].decay.item() > 0.8
 
+    def test_a_constrained_number_that_is_set_goes_on_learning(self):
+        neuron = PLIF()
+        neuron.decay = 0.9
+        assert neuron.decay.item() == pytest.approx(0.9)
+        spikes_of(neuron).sum().backward()
+        assert neuron.free_decay.grad.item() != 0
+        assert list(neuron.state_dict()) == ["free_decay", "threshold"]
+
     def test_names_in_a_checkpoint(self):
         learned = NeuronSettings(learn_decay=True)
         assert list(Neuron(learned).state_dict()) == ["threshold", "spike_scale", "decay"]
