@@ -6,6 +6,7 @@ spikes of up to three lanes), 4 bits for up to sixteen (averages of four of eith
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -21,18 +22,22 @@ from snn.neurons.settings import NeuronSettings
 MOST_VALUES = 16
 
 
+@torch.compiler.assume_constant_result
 def spike_book(settings: NeuronSettings, *, pool: Pool = "none") -> tuple[float, ...] | None:
     """Return every value that can come out of neurons and the pool after them, ascending.
 
     None where these are not known before (learned values) or more than `MOST_VALUES`: such spikes are kept
     as they are. The maximum of spikes is a spike; the average of four binary ones has five values.
     """
+    return _spike_book(settings, pool)
+
+
+@cache
+def _spike_book(settings: NeuronSettings, pool: Pool) -> tuple[float, ...] | None:
     if settings.spike_value != "one":
         return None
     values = settings.spike_values
     if pool == "avg":
-        if len(values) > MOST_VALUES:
-            return None
         values = tuple(sorted({sum(four) / 4 for four in combinations_with_replacement(values, 4)}))
     return values if len(values) <= MOST_VALUES else None
 

@@ -1,14 +1,17 @@
 """Layers without state over time, and conv blocks."""
 
+import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from snn.layers import ConvBlock, Stepwise, fold_batch_norm
+from snn.layers import ConvBlock, Stepwise, fold_batch_norm, pool_kind
 from snn.neurons.modules import Neuron
-from snn.neurons.settings import NeuronSettings
+from snn.neurons.settings import NEURONS, NeuronSettings
+from tests.suites import reference_kernels
 
 
 def frames(*shape, seed=0):
@@ -19,6 +22,36 @@ def keep_input(seen, module, inputs):
     seen.append(inputs[0])
 
 
+@pytest.fixture
+def fused(monkeypatch):
+    """Run blocks fused, by kernels made of the reference; gives the calls of the operator."""
+    from snn.neurons.block_ops import block_forward
+
+    calls = []
+
+    def forward(*arguments):
+        calls.append(arguments)
+        return block_forward(*arguments)
+
+    monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.block.executor_for", lambda *_, **__: "numba")
+    monkeypatch.setattr("snn.neurons.block.block_forward", forward)
+    return calls
+
+
+def make_block(*, neuron=NEURONS["lt"], executor="auto", **options):
+    torch.manual_seed(0)
+    return ConvBlock(2, 4, neuron=neuron, executor=executor, **options)
+
+
+def same_parts(block, x, *, pool=None):
+    """The block's layers called one after the other."""
+    current = block.norm(block.conv(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+    spikes = block.neuron(current)
+    return spikes if pool is None else pool(spikes)
+
+
 def test_stepwise_applies_the_module_to_every_step():
     x = frames(3, 2, 4, 6, 6)
     pool = nn.AvgPool2d(2)
@@ -26,7 +59,7 @@ def test_stepwise_applies_the_module_to_every_step():
     assert torch.equal(Stepwise(pool)(x), expected)
 
 
-def test_batch_norm_takes_its_statistics_over_steps_and_samples():
+def test_batch_norm_takes_its_statistics_over_steps_and_samples(fused):
     torch.manual_seed(0)
     block = ConvBlock(2, 3, neuron=NeuronSettings())
     x = frames(4, 5, 2, 8, 8)
@@ -41,7 +74,7 @@ def test_batch_norm_takes_its_statistics_over_steps_and_samples():
 
 
 @pytest.mark.parametrize(("stride", "out_hw"), [(1, (7, 9)), (2, (4, 5))])
-def test_conv_block_gives_spikes_of_the_right_size(stride, out_hw):
+def test_conv_block_gives_spikes_of_the_right_size(fused, stride, out_hw):
     torch.manual_seed(0)
     block = ConvBlock(2, 3, neuron=NeuronSettings(), stride=stride)
     spikes = block(frames(2, 1, 2, 7, 9))
@@ -49,13 +82,13 @@ def test_conv_block_gives_spikes_of_the_right_size(stride, out_hw):
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
 
 
-def test_weights_are_drawn_by_kaiming_fan_out():
+def test_weights_are_drawn_by_kaiming_fan_out(fused):
     torch.manual_seed(0)
     weight = ConvBlock(16, 256, neuron=NeuronSettings()).conv.weight
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)  # sqrt(2 / fan out)
 
 
-def test_folding_keeps_the_results_and_leaves_the_model_alone():
+def test_folding_keeps_the_results_and_leaves_the_model_alone(fused):
     torch.manual_seed(0)
     model = nn.Sequential(
         ConvBlock(2, 4, neuron=NeuronSettings(learn_threshold=False)),
@@ -79,3 +112,118 @@ def test_folding_keeps_the_results_and_leaves_the_model_alone():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 2
+
+
+@pytest.mark.parametrize("pool", [None, nn.AvgPool2d(2), nn.MaxPool2d(2)])
+def test_block_is_its_layers_one_after_the_other(fused, pool):
+    pool = None if pool is None else Stepwise(pool)
+    block, x = make_block().double(), frames(3, 2, 2, 8, 9).double()
+    parts = copy.deepcopy(block)
+    for mode in (True, False):
+        out, expected = block.train(mode)(x, pool=pool), same_parts(parts.train(mode), x, pool=pool)
+        torch.testing.assert_close(out, expected)
+        grads = torch.autograd.grad(out.square().sum(), [p for p in block.parameters() if p.requires_grad])
+        wanted = torch.autograd.grad(
+            expected.square().sum(), [p for p in parts.parameters() if p.requires_grad]
+        )
+        for a, b in zip(grads, wanted, strict=True):
+            torch.testing.assert_close(a, b)
+    assert len(fused) == 2
+    for a, b in zip(block.state_dict().values(), parts.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("layer", ["conv", "norm", "neuron", "pool", "everywhere"])
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_see_what_goes_through_their_layer(fused, layer, register):
+    block, x, pool = make_block().double(), frames(3, 2, 2, 8, 8).double(), Stepwise(nn.AvgPool2d(2))
+    expected = same_parts(copy.deepcopy(block), x, pool=pool)
+    seen = []
+    if layer == "everywhere":
+        handle = getattr(nn.modules.module, register.replace("register", "register_module"))(
+            lambda *values: seen.append(values)
+        )
+    else:
+        watched = pool if layer == "pool" else getattr(block, layer)
+        handle = getattr(watched, register)(lambda *values: seen.append(values))
+    torch.testing.assert_close(block(x, pool=pool, book=None), expected)
+    handle.remove()
+    assert len(seen) == (1 if layer != "everywhere" else len(seen))
+    assert len(seen) >= 1
+    fused.clear()
+    block(x, pool=pool)
+    assert len(fused) == 1  # the hook is gone
+
+
+def test_gradients_pass_backward_hooks(fused):
+    block, seen = make_block(), []
+    block.neuron.register_full_backward_hook(lambda module, given, taken: seen.append(taken[0].shape))
+    block(frames(3, 2, 2, 8, 8)).sum().backward()
+    assert seen == [(3, 2, 4, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("pool", "kind"),
+    [
+        (Stepwise(nn.AvgPool2d(2)), "avg"),
+        (Stepwise(nn.MaxPool2d((2, 2))), "max"),
+        (Stepwise(nn.AvgPool2d(3)), "none"),
+        (Stepwise(nn.AvgPool2d(2, ceil_mode=True)), "none"),
+        (Stepwise(nn.MaxPool2d(2, stride=1)), "none"),
+        (Stepwise(nn.MaxPool2d(2, dilation=2)), "none"),
+        (Stepwise(nn.AvgPool2d(2, divisor_override=3)), "none"),
+        (Stepwise(nn.Identity()), "none"),
+        (nn.AvgPool2d(2), "none"),
+        (None, "none"),
+    ],
+    ids=str,
+)
+def test_which_pools_run_with_the_neurons(fused, pool, kind):
+    assert pool_kind(pool) == kind
+    if isinstance(pool, Stepwise):
+        block, x = make_block().double(), frames(2, 2, 2, 7, 9).double()
+        torch.testing.assert_close(block(x, pool=pool), same_parts(block, x, pool=pool))
+
+
+def test_deep_copies_train_on_their_own(fused):
+    block, x = make_block(), frames(3, 2, 2, 8, 8)
+    before = copy.deepcopy(block.state_dict())
+    twin = copy.deepcopy(block)
+    twin(x).sum().backward()
+    assert all(torch.equal(block.state_dict()[name], value) for name, value in before.items())
+    assert all(p.grad is None for p in block.parameters())
+
+
+def test_every_channel_has_its_threshold(fused):
+    block = make_block(neuron=replace(NEURONS["lt"], per_channel=True, learn_decay=True))
+    block(frames(3, 2, 2, 8, 8)).sum().backward()
+    assert block.neuron.threshold.shape == block.neuron.decay.grad.shape == (4,)
+    assert block.neuron.threshold.grad.count_nonzero() == 4
+
+
+def test_packed_spikes_change_no_gradient(fused):
+    spikes = (frames(3, 2, 2, 8, 8) > 0.5).float()
+    grads = []
+    for book in (None, (0.0, 1.0)):
+        block = make_block()
+        block(spikes, book=book).sum().backward()
+        grads.append([p.grad for p in block.parameters() if p.requires_grad])
+    for a, b in zip(*grads, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_autocast_gives_spikes_in_its_dtype(fused):
+    block = make_block()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = block(frames(3, 2, 2, 8, 8), pool=Stepwise(nn.AvgPool2d(2)))
+    assert out.dtype == torch.bfloat16
+    assert len(fused) == 1
+    out.float().sum().backward()
+    assert {p.grad.dtype for p in block.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_folded_blocks_still_run_as_one(fused):
+    block, x, pool = make_block().double().eval(), frames(3, 2, 2, 8, 8).double(), Stepwise(nn.MaxPool2d(2))
+    expected = block(x, pool=pool)
+    torch.testing.assert_close(fold_batch_norm(block)(x, pool=pool), expected)
+    assert [call[-2] for call in fused] == ["running", "none"]

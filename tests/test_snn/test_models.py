@@ -11,17 +11,18 @@ from snn.losses import mean_threshold, tet_loss
 from snn.models.registry import MODELS, ModelSettings, build_model
 from snn.models.vgg import parse_token
 from snn.neurons.modules import Neuron
-from snn.neurons.settings import NeuronSettings
+from snn.neurons.settings import NEURONS, NeuronSettings
+from tests.suites import reference_kernels
 
 LIF = NeuronSettings(learn_threshold=False)
 LT = NeuronSettings()
 
 
-def build(name, *, neuron=LT, in_channels=2, hw=(48, 48), classes=10, **settings):
+def build(name, *, neuron=LT, in_channels=2, hw=(48, 48), classes=10, executor="reference", **settings):
+    """A network; in plain torch, where nothing has to be compiled first, unless it is told."""
     torch.manual_seed(0)
-    return build_model(
-        ModelSettings(name, neuron=neuron, **settings), input_hw=hw, classes=classes, in_channels=in_channels
-    )
+    settings = ModelSettings(name, neuron=neuron, executor=executor, **settings)
+    return build_model(settings, input_hw=hw, classes=classes, in_channels=in_channels)
 
 
 def count_neurons(model, in_channels, hw):
@@ -141,6 +142,11 @@ def test_a_few_steps_learn_two_classes_and_move_the_thresholds():
             r"name: found 'vgg6', expected one of vgg5, .*; did you mean 'vgg\d+'\?",
         ),
         (lambda: ModelSettings(pool="mean"), r"pool: found 'mean', expected one of avg, max"),
+        (
+            lambda: ModelSettings(executor="numbo"),
+            r"executor: found 'numbo', expected one of auto, reference, numba, cuda; did you mean 'numba'\?",
+        ),
+        (lambda: ModelSettings(pack_spikes=1), r"pack_spikes: found 1, expected true or false"),
         (lambda: ModelSettings(width=0), r"width: found 0, expected a number above 0"),
         (lambda: ModelSettings(dropout=1.0), r"dropout: found 1\.0, expected a number from 0 to below 1"),
         (lambda: build("vgg9", hw=(48, 12)), r"input_hw: found 48x12, expected at least 16x16 for 4 pools"),
@@ -162,3 +168,111 @@ def test_refusals(make, message):
 def test_settings_are_values():
     assert replace(ModelSettings(), width=0.5) == ModelSettings(width=0.5)
     assert hash(ModelSettings()) == hash(ModelSettings())
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """Run blocks fused, by kernels made of the reference."""
+    monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: reference_kernels)
+    choose = lambda wanted, **_: "reference" if wanted == "reference" else "numba"  # noqa: E731
+    monkeypatch.setattr("snn.neurons.block.executor_for", choose)
+
+
+def train_one_step(model):
+    """Loss, gradients and weights after one step of SGD."""
+    frames = (torch.rand(4, 3, 2, 20, 20, generator=torch.Generator().manual_seed(5)) < 0.3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss = tet_loss(model(frames), torch.tensor([0, 1, 2]), weight=0.05, target=1.0)
+    loss.backward()
+    optimizer.step()
+    return [loss.detach(), *model.state_dict().values()]
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+@pytest.mark.parametrize("name", [*NEURONS, "per channel"])
+def test_every_neuron_trains_alike_fused_packed_and_plain(request, name, pool):
+    neuron = NEURONS.get(name, replace(LT, per_channel=True, learn_decay=True))
+    options = {"neuron": neuron, "hw": (20, 20), "width": 0.25, "dropout": 0.0, "pool": pool}
+    expected = train_one_step(build("vgg5", executor="reference", **options).double())
+    assert torch.isfinite(expected[0])
+    request.getfixturevalue("fused")
+    for pack_spikes in (False, True):
+        found = train_one_step(build("vgg5", executor="auto", pack_spikes=pack_spikes, **options).double())
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+def test_numba_trains_a_network_as_the_reference_does():
+    losses = []
+    for executor in ("reference", "numba"):
+        model = build("vgg5", hw=(20, 20), width=0.25, dropout=0.0, executor=executor, first_fixed=False)
+        losses.append(train_one_step(model.double())[0])
+    torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("pool", "bits"), [("max", 1), ("avg", 4)])
+def test_packed_spikes_take_a_few_bits(fused, monkeypatch, pool, bits):
+    """All but the first convolution and the linear layers keep their input packed."""
+    packed, pack = [], torch.ops.spikeline.pack_spikes
+    monkeypatch.setattr(
+        "snn.neurons.packing.pack_spikes", lambda *given: packed.append(pack(*given)) or packed[-1]
+    )
+    model = build("vgg5", hw=(16, 16), width=0.25, executor="auto", pack_spikes=True, pool=pool)
+    model(torch.ones(2, 3, 2, 16, 16))
+    assert [p.numel() * 8 // bits for p in packed] == [2 * 3 * 4 * 8 * 8, 2 * 3 * 8 * 4 * 4]
+
+
+def test_what_may_be_no_spike_is_not_packed(fused, monkeypatch):
+    monkeypatch.setattr("snn.neurons.packing.PackedConv2d", None)
+    learned = NeuronSettings(spike_value="learned", threshold_gradient="none")
+    frames = torch.ones(2, 3, 2, 16, 16)
+    options = {"hw": (16, 16), "width": 0.25, "pack_spikes": True}
+    build("vgg5", neuron=learned, first_fixed=False, executor="reference", **options)(frames)
+    scaled = build("vgg5", executor="auto", **options)
+    for module in (scaled.block1.neuron, scaled.pool2):
+        module.register_forward_hook(lambda module, inputs, output: 0.3 * output)
+    scaled(frames)
+
+
+def test_hooks_of_a_network_see_spikes_and_pools(fused):
+    model = build("vgg5", hw=(16, 16), width=0.25, dropout=0.0, executor="auto").double()
+    frames = 3 * torch.rand(2, 3, 2, 16, 16, generator=torch.Generator().manual_seed(6)).double()
+    expected = model.eval()(frames)
+    seen = {}
+    for name in ("block1", "block1.neuron", "pool1", "block2", "block3.neuron"):
+        module = model.get_submodule(name)
+        module.register_forward_hook(lambda m, inputs, output, name=name: seen.update({name: output}))
+    torch.testing.assert_close(model(frames), expected)
+    assert seen["block1"].shape == seen["block1.neuron"].shape == (2, 3, 4, 16, 16)
+    assert set(seen["block1"].unique().tolist()) == {0.0, 1.0}
+    assert seen["pool1"].shape == (2, 3, 4, 8, 8)
+    assert seen["block2"].shape == (2, 3, 8, 8, 8)
+    assert list(seen) == ["block1.neuron", "block1", "pool1", "block2", "block3.neuron"]
+
+
+def test_checkpoints_of_the_first_version_load():
+    """Names and shapes of vgg5's state as they have always been."""
+    model = build("vgg5", width=0.25)
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    expected = []
+    for block in (1, 2, 3):
+        neuron = ["threshold"] if block == 1 else ["threshold", "spike_scale"]
+        parts = {"conv": ["weight", "bias"], "norm": norm, "neuron": neuron}
+        expected += [f"block{block}.{part}.{name}" for part, names in parts.items() for name in names]
+    expected += [f"{layer}.{name}" for layer in ("hidden", "classifier") for name in ("weight", "bias")]
+    assert list(model.state_dict()) == expected
+
+
+def test_compiled_networks_keep_one_node_a_block(fused):
+    model = build("vgg5", hw=(16, 16), width=0.25, dropout=0.0, executor="auto", pack_spikes=True).double()
+    frames = 3 * torch.rand(2, 3, 2, 16, 16, generator=torch.Generator().manual_seed(6)).double()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(frames).sum(), model(frames).sum())
+    compiled(frames).square().sum().backward()
+    found = [p.grad.clone() for p in model.parameters() if p.requires_grad]
+    model.zero_grad()
+    model(frames).square().sum().backward()
+    for a, b in zip(found, [p.grad for p in model.parameters() if p.requires_grad], strict=True):
+        torch.testing.assert_close(a, b)
