@@ -8,6 +8,7 @@ import torch
 
 from snn.neurons.kernels import cuda_text
 from snn.neurons.kernels.launch import InputGradient
+from snn.neurons.settings import NeuronSettings
 from tests.suites.kernel_suite import LT, MLIF, Case, KernelSuite, channel_sums, draw, want
 
 SIXTEEN_BIT = {
@@ -45,6 +46,13 @@ class CudaSuite(KernelSuite):
     def test_threads_take_neurons_in_turn(self, name, monkeypatch):
         monkeypatch.setattr(cuda_text, "MOST_BLOCKS", 3)
         self.compare(FEW_BLOCKS[name])
+
+    @pytest.mark.parametrize("pool", ["none", "avg"])
+    @pytest.mark.parametrize("steps", [7, 35])
+    def test_decay_input_behind_affine_map_and_mask(self, steps, pool):
+        """The gradient of the decay needs the current itself."""
+        plif = NeuronSettings.PRESETS["plif"]
+        self.compare(Case(plif, (steps, 2, 3, 5, 3), affine=True, masked=True, per_channel=True, pool=pool))
 
     def test_long_windows_in_float32(self):
         self.compare(
