@@ -62,7 +62,7 @@ def exponential(x: float) -> float:
     return math.exp(x)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _exponential32(x: Any) -> Any:
     """Return exp(x) for x at most 87; below -87, exp(-87). Without calls or branches, for vector units."""
     x = _SMALLEST_EXPONENT if x < _SMALLEST_EXPONENT else x
@@ -80,7 +80,7 @@ def _exponential32(x: Any) -> Any:
     return p * np.int32(power).view(np.float32)
 
 
-@overload(exponential, inline="never")
+@overload(exponential, jit_options={"forceinline": True})
 def _exponential(x: float) -> Callable[[float], float]:
     def single(x: float) -> float:
         return _exponential32(x)
@@ -92,7 +92,7 @@ def _exponential(x: float) -> Callable[[float], float]:
     return single if x is types.float32 else double
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def charge(v: float, x: float, decay: float, o: Options, k: Numbers) -> float:
     """Return the membrane before the spike."""
     above_rest = v - k.rest
@@ -101,35 +101,59 @@ def charge(v: float, x: float, decay: float, o: Options, k: Numbers) -> float:
     return decay * above_rest + x + k.rest
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def reaches(a: float, c: float, o: Options) -> bool:
     """Return whether a membrane reaches a threshold."""
     return a >= c if o.at_threshold else a > c
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def spike_value(a: float, threshold: float, o: Options, k: Numbers) -> float:
     """Return the spike handed on: the value of the highest lane reached, or of all together."""
-    value = k.zero
+    # Written out lane by lane: with a loop in it, the loop over neurons does not run on vector units.
     lane = k.smallest_lane
-    for _ in range(o.lanes):
-        reached = reaches(a, lane * threshold, o)
-        if o.cumulative:
-            value = value + (lane if reached else k.zero)
-        else:
-            value = lane if reached else value
+    value = _with_lane(k.zero, a, lane, threshold, o, k)
+    if o.lanes > 1:
         lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 2:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 3:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 4:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 5:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 6:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
+    if o.lanes > 7:
+        lane = lane + lane
+        value = _with_lane(value, a, lane, threshold, o, k)
     return value
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _with_lane(value: float, a: float, lane: float, threshold: float, o: Options, k: Numbers) -> float:
+    """Return the spike's value once a further lane is looked at."""
+    reached = reaches(a, lane * threshold, o)
+    if o.cumulative:
+        return value + (lane if reached else k.zero)
+    return lane if reached else value
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def has_fired(a: float, value: float, threshold: float, o: Options, k: Numbers) -> bool:
     """Return whether a neuron counts as fired in its reset."""
     # Cumulative lanes are judged by the lowest, which differs for thresholds below 0.
     return reaches(a, k.smallest_lane * threshold, o) if o.cumulative else value > k.zero
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def reset(a: float, value: float, fired: bool, threshold: float, o: Options, k: Numbers) -> float:
     """Return the membrane after the reset."""
     if o.reset == HARD:
@@ -141,7 +165,7 @@ def reset(a: float, value: float, fired: bool, threshold: float, o: Options, k: 
     return k.rest
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def bell(x: float, k: Numbers) -> float:
     """Return z (1 - z) with z = sigmoid(x)."""
     # The same for x and -x, and exp(-|x|) cannot overflow.
@@ -149,7 +173,7 @@ def bell(x: float, k: Numbers) -> float:
     return e / ((k.one + e) * (k.one + e))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def surrogate(u: float, threshold: float, o: Options, k: Numbers) -> float:
     """Return the surrogate at a distance u from the threshold."""
     if o.surrogate == SIGMOID:
@@ -171,7 +195,7 @@ def surrogate(u: float, threshold: float, o: Options, k: Numbers) -> float:
     return triangle
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def edge_slope(
     a: float, lane: float, per_lane: float, threshold: float, per_threshold: float, o: Options, k: Numbers
 ) -> float:
@@ -187,7 +211,7 @@ def edge_slope(
     return slope * k.surrogate_scale
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def reset_gradients(
     a: float, value: float, fired: bool, threshold: float, rho: float, o: Options, k: Numbers
 ) -> tuple[float, float, float, float]:
@@ -207,7 +231,7 @@ def reset_gradients(
     return k.zero, k.zero, k.zero, k.zero
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def fire_gradients(
     a: float, to_value: float, to_fired: float, threshold: float, per_threshold: float, o: Options, k: Numbers
 ) -> tuple[float, float]:
@@ -216,31 +240,55 @@ def fire_gradients(
     Lane s gets w_s times the gradient of the value and, one-hot, that of fired; crossing an edge starts a
     lane and, one-hot, ends the one below.
     """
-    total = k.zero
-    weighted = k.zero
-    lane = k.smallest_lane
-    per_lane = k.one / k.smallest_lane
-    below = k.zero
-    for s in range(o.lanes):
-        here = lane * to_value
-        edge = here
-        if o.cumulative:
-            edge = here + (to_fired if s == 0 else k.zero)
-        else:
-            if o.add_edges:
-                edge = here + below + (to_fired if s == 0 else k.two * to_fired)
-            else:
-                edge = here - below + (to_fired if s == 0 else k.zero)
-        below = here
-        psi = edge * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        total = total + psi
-        weighted = weighted + lane * psi
-        lane = lane + lane
-        per_lane = k.half * per_lane
-    return total, _threshold_gradient(a, to_value + to_fired, total, weighted, threshold, per_threshold, o, k)
+    lane, per_lane = k.smallest_lane, k.one / k.smallest_lane
+    slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+    total = (lane * to_value + to_fired) * slope
+    weighted = lane * total
+    # What a higher edge gets, in units of its lane: w_s, w_s - w_{s-1} or w_s + w_{s-1}, and of fired 0 or 2.
+    share, again = to_value, k.zero
+    if not o.cumulative:
+        share = to_value * (k.one + k.half if o.add_edges else k.half)
+        again = k.two * to_fired if o.add_edges else k.zero
+    if o.lanes > 1:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 2:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 3:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 4:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 5:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 6:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    if o.lanes > 7:
+        lane, per_lane = lane + lane, k.half * per_lane
+        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
+        psi = (lane * share + again) * slope
+        total, weighted = total + psi, weighted + lane * psi
+    edge = to_value + to_fired
+    return total, _threshold_gradient(a, edge, total, weighted, threshold, per_threshold, o, k)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _threshold_gradient(
     a: float,
     edge: float,

@@ -42,7 +42,7 @@ ROWS = 10
 SPIKES, MEMBRANES = range(2)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def run_step(
     x: np.ndarray,
     rows: np.ndarray,
@@ -54,19 +54,22 @@ def run_step(
     levels: Levels,
 ) -> None:
     """Go one step forward from the membrane in V; write the spikes or the membranes it started from."""
-    after = V if o.membrane == FLOAT else R
     for j in range(n):
         v, threshold = rows[V + j], rows[THRESHOLD + j]
         a = charge(v, x[j], rows[DECAY + j], o, k)
         value = spike_value(a, threshold, o, k)
         fired = has_fired(a, value, threshold, o, k)
         written[j] = value if what == SPIKES else v
-        rows[after + j] = reset(a, value, fired, threshold, o, k)
-    if o.membrane != FLOAT:
+        rows[R + j] = reset(a, value, fired, threshold, o, k)
+    # Written to V in the loop above, the membranes would keep it from running on vector units.
+    if o.membrane == FLOAT:
+        for j in range(n):
+            rows[V + j] = rows[R + j]
+    else:
         _quantise(rows, n, o, levels)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _quantise(rows: np.ndarray, n: int, o: Options, levels: Levels) -> None:
     """Write the levels of the membranes in R into V."""
     lowest = levels.values[0]
@@ -80,7 +83,7 @@ def _quantise(rows: np.ndarray, n: int, o: Options, levels: Levels) -> None:
             rows[V + j] = level if above else rows[V + j]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def pass_levels(
     x: np.ndarray, before: np.ndarray, rows: np.ndarray, n: int, o: Options, k: Numbers, levels: Levels
 ) -> None:
@@ -108,7 +111,7 @@ def pass_levels(
         rows[D + j] = rows[D + j] * rows[SLOPE + j]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _add_bumps_by_factors(rows: np.ndarray, n: int, k: Numbers, levels: Levels) -> None:
     """Add the bump of every boundary at R to SLOPE, all from one exponential per neuron.
 
@@ -127,7 +130,7 @@ def _add_bumps_by_factors(rows: np.ndarray, n: int, k: Numbers, levels: Levels) 
             rows[SLOPE + j] = rows[SLOPE + j] + height * e / ((k.one + e) * (k.one + e))
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _add_bumps(rows: np.ndarray, n: int, k: Numbers, levels: Levels) -> None:
     """Add the bump of every boundary at R to SLOPE."""
     for i in range(levels.boundaries.size):
@@ -136,7 +139,7 @@ def _add_bumps(rows: np.ndarray, n: int, k: Numbers, levels: Levels) -> None:
             rows[SLOPE + j] = rows[SLOPE + j] + height * bell(k.membrane_slope * (rows[R + j] - boundary), k)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def step_back(
     x: np.ndarray,
     before: np.ndarray,
