@@ -119,6 +119,7 @@ GEOMETRIES: dict[str, Case] = {
     "one neuron": Case(LT, (9, 1, 1)),
     "many neurons": Case(LT, (3, 3, 5, 31, 29), per_channel=True, affine=True),
     "many neurons, channels last": Case(LT, (3, 3, 29, 13, 31), per_channel=True, channels_last=True),
+    "very many neurons": Case(LT, (2, 3, 8, 80, 80), per_channel=True),
     "per channel": Case(LT, per_channel=True),
     "per channel, channels last": Case(LT, per_channel=True, channels_last=True),
     "affine, channels last": Case(LT, per_channel=True, channels_last=True, affine=True),

@@ -13,10 +13,10 @@ import numpy as np
 
 from snn.neurons.kernels.launch import Launch
 
-# Neurons in a block where there is a choice, and at most. Rows of scratch memory lie ROW apart: not a power
-# of two, so that the same neuron of all rows does not fall into the same few lines of the first cache.
-BLOCK = 512
-LARGEST_BLOCK = 2048
+# Most neurons of a block: 32 steps of them, in float32 256 kB, stay in the second cache. Rows of scratch
+# memory lie ROW apart: not a power of two, so that a neuron of all rows does not fall into the same few
+# lines of the first cache.
+BLOCK = 2048
 ROW = 2112
 
 # Blocks are summed up in so many groups, whatever the number of threads, so that sums are always the same.
@@ -126,8 +126,8 @@ def _pieces(height: int, width: int, inner: int) -> list[tuple[int, ...]]:
     """Cut a plane into pieces of pairs of lines: whole pixels, or of pixels too large some channels."""
     line = width * inner
     pixels = max(BLOCK // (4 * inner), 1) * 2
-    share = min(inner, LARGEST_BLOCK // 4)
-    whole = 2 * pixels * inner <= LARGEST_BLOCK
+    share = min(inner, BLOCK // 4)
+    whole = 2 * pixels * inner <= BLOCK
     rows: list[tuple[int, ...]] = []
     for first in range(0, height, 2):
         lines = min(2, height - first)
