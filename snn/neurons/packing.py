@@ -111,7 +111,7 @@ def unpack_spikes(
     if packed.device.type == "cpu":
         from snn.neurons.kernels.packing_cpu import unpack
 
-        unpack(packed.numpy(), _as_numpy(values_of_byte), _as_numpy(flat), threads=torch.get_num_threads())
+        unpack(packed.numpy(), _as_numpy(values_of_byte), _as_numpy(flat))
     else:
         flat.copy_(values_of_byte[packed.int()].reshape(-1)[: flat.numel()])
     return spikes
@@ -156,7 +156,7 @@ def _pack_on_cpu(values: Tensor, book: Sequence[float], bits: int) -> tuple[Tens
     packed = values.new_empty((values.numel() * bits + 7) // 8, dtype=torch.uint8)
     known = torch.tensor(book, dtype=values.dtype)
     arrays = (_as_numpy(values), _as_numpy(known), packed.numpy())
-    return packed, pack(*arrays, bits=bits, threads=torch.get_num_threads())
+    return packed, pack(*arrays, bits=bits)
 
 
 def _pack_anywhere(values: Tensor, book: Sequence[float], bits: int) -> Tensor:

@@ -1,10 +1,5 @@
 """Fused neurons on the CPU, compiled by Numba: all steps in one pass over memory, parallel over neurons."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +11,7 @@ from snn.neurons.kernels.numba_cpu_blocks import GROUPS, blocks, geometry
 from snn.neurons.kernels.numba_cpu_drive import backward_loop, forward_loop
 from snn.neurons.kernels.numba_cpu_options import levels, numbers, options, source_digest
 from snn.neurons.kernels.numba_cpu_step import compiled_step, compiled_step_back
+from snn.neurons.kernels.threads import run_ranges
 from snn.neurons.settings import NeuronSettings
 
 MOST_LEVELS = 32
@@ -51,7 +47,7 @@ def forward(launch: Launch, inputs: Inputs) -> Forward:
         *(_flat(tensor, last) for tensor in (out, final, checkpoints)),
         *_sizes(launch, table),
     )
-    _run(forward_loop(source_digest()), arguments, len(table), launch)
+    run_ranges(forward_loop(source_digest()), arguments, len(table), most=_most_threads(launch))
     return Forward(out.to(launch.dtype), final, checkpoints)
 
 
@@ -103,7 +99,7 @@ def backward(
         *sums,
         *_sizes(launch, table),
     )
-    _run(backward_loop(source_digest()), arguments, groups, launch)
+    run_ranges(backward_loop(source_digest()), arguments, groups, most=_most_threads(launch))
     threshold, decay, *both = (torch.from_numpy(part.sum(0)).to(state) for part in sums)
     return Backward(
         grad_y.to(launch.dtype) if write else None,
@@ -150,21 +146,5 @@ def _sizes(launch: Launch, table: np.ndarray) -> tuple[Any, ...]:
     )
 
 
-def _run(kernel: Callable[..., None], arguments: tuple[Any, ...], count: int, launch: Launch) -> None:
-    """Run a kernel over `count` blocks or groups, in as many threads as torch uses."""
-    work = launch.steps * launch.neurons
-    threads = max(1, min(torch.get_num_threads(), work // WORK_PER_THREAD, count))
-    if threads == 1:
-        kernel(*arguments, 0, count)
-        return
-    bounds = [count * i // threads for i in range(threads + 1)]
-    pool = _threads(threads, os.getpid())
-    parts = [pool.submit(kernel, *arguments, *pair) for pair in pairwise(bounds)]
-    for part in parts:
-        part.result()
-
-
-@cache
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Return the threads of a process; after a fork those of the parent do not exist any more."""
-    return ThreadPoolExecutor(count, thread_name_prefix="neurons")
+def _most_threads(launch: Launch) -> int:
+    return launch.steps * launch.neurons // WORK_PER_THREAD

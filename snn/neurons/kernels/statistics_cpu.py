@@ -2,14 +2,18 @@
 
 import numpy as np
 import torch
-from numba import config, njit, prange, set_num_threads
+from numba import njit
 from torch import Tensor
+
+from snn.neurons.kernels.threads import run_ranges
 
 # The samples are added up in so many parts, whatever the number of threads, so that results do not depend
 # on it.
 PARTS = 32
 # Elements converted to float32 at a time where Numba does not know the dtype; they stay in the cache.
 CONVERTED = 1 << 18
+# Elements below which a second thread costs more than it brings.
+WORK_PER_THREAD = 1 << 17
 
 
 def channel_sums(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,7 +27,6 @@ def channel_sums(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Origin k, sum of (y - k) and sum of (y - k)^2, each shape [C], float64.
     """
     origin = samples[0, :, 0, 0].to(torch.float64)
-    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     sums = np.zeros((PARTS, 2, samples.shape[1]))
     if samples.dtype in (torch.float32, torch.float64):
         _add(samples, origin, sums)
@@ -37,16 +40,18 @@ def channel_sums(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _add(samples: Tensor, origin: Tensor, sums: np.ndarray) -> None:
     count, channels, height, width = samples.shape
     if samples.is_contiguous():
-        _add_planes(samples.reshape(count, channels, height * width).numpy(), origin.numpy(), sums)
+        kernel, y = _add_planes, samples.reshape(count, channels, height * width)
     else:
-        _add_rows(samples.permute(0, 2, 3, 1).reshape(-1, channels).numpy(), origin.numpy(), sums)
+        kernel, y = _add_rows, samples.permute(0, 2, 3, 1).reshape(-1, channels)
+    arguments = (y.numpy(), origin.numpy(), sums)
+    run_ranges(kernel, arguments, len(sums), most=samples.numel() // WORK_PER_THREAD)
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath={"reassoc", "contract"})
-def _add_planes(y: np.ndarray, origin: np.ndarray, sums: np.ndarray) -> None:
-    """Add y [N, C, H * W] to sums [PARTS, 2, C]."""
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _add_planes(y: np.ndarray, origin: np.ndarray, sums: np.ndarray, begin: int, end: int) -> None:
+    """Add parts begin to end of y [N, C, H * W] to sums [PARTS, 2, C]."""
     parts, count = len(sums), len(y)
-    for part in prange(parts):
+    for part in range(begin, end):
         for n in range(part * count // parts, (part + 1) * count // parts):
             for c in range(y.shape[1]):
                 row, start, first, second = y[n, c], origin[c], 0.0, 0.0
@@ -58,11 +63,11 @@ def _add_planes(y: np.ndarray, origin: np.ndarray, sums: np.ndarray) -> None:
                 sums[part, 1, c] += second
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath={"contract"})
-def _add_rows(y: np.ndarray, origin: np.ndarray, sums: np.ndarray) -> None:
-    """Add y [N * H * W, C] to sums [PARTS, 2, C]."""
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _add_rows(y: np.ndarray, origin: np.ndarray, sums: np.ndarray, begin: int, end: int) -> None:
+    """Add parts begin to end of y [N * H * W, C] to sums [PARTS, 2, C]."""
     parts, count = len(sums), len(y)
-    for part in prange(parts):
+    for part in range(begin, end):
         first, second = np.zeros(len(origin)), np.zeros(len(origin))
         for n in range(part * count // parts, (part + 1) * count // parts):
             row = y[n]
