@@ -199,16 +199,22 @@ def surrogate(u: float, threshold: float, o: Options, k: Numbers) -> float:
 def edge_slope(
     a: float, lane: float, per_lane: float, threshold: float, per_threshold: float, o: Options, k: Numbers
 ) -> float:
-    """Return the bump of a lane's lower edge; `per_` marks the inverse, which spares divisions."""
+    """Return the bump of a lane's lower edge, in units of `slope_unit`; `per_` marks the inverse."""
     if o.width == THRESHOLD:
-        slope = surrogate(a * per_threshold - lane, threshold, o, k) * per_threshold
-    elif o.width == LANE:
-        slope = surrogate(a * per_threshold * per_lane - k.one, threshold, o, k) * per_threshold * per_lane
-    elif o.width == IGNORE_THRESHOLD:
-        slope = surrogate(a - lane, threshold, o, k)
-    else:
-        slope = surrogate(a - lane * threshold, threshold, o, k)
-    return slope * k.surrogate_scale
+        return surrogate(a * per_threshold - lane, threshold, o, k)
+    if o.width == LANE:
+        return surrogate(a * per_threshold * per_lane - k.one, threshold, o, k) * per_lane
+    if o.width == IGNORE_THRESHOLD:
+        return surrogate(a - lane, threshold, o, k)
+    return surrogate(a - lane * threshold, threshold, o, k)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def slope_unit(per_threshold: float, o: Options, k: Numbers) -> float:
+    """Return what the bumps of all lanes are multiplied with: once for their sum is cheaper."""
+    if o.width in (THRESHOLD, LANE):
+        return k.surrogate_scale * per_threshold
+    return k.surrogate_scale
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -284,6 +290,8 @@ def fire_gradients(
         slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         psi = (lane * share + again) * slope
         total, weighted = total + psi, weighted + lane * psi
+    unit = slope_unit(per_threshold, o, k)
+    total, weighted = total * unit, weighted * unit
     edge = to_value + to_fired
     return total, _threshold_gradient(a, edge, total, weighted, threshold, per_threshold, o, k)
 

@@ -97,12 +97,11 @@ def pass_levels(
         a = charge(before[j], x[j], rows[DECAY + j], o, k)
         value = spike_value(a, threshold, o, k)
         rows[R + j] = reset(a, value, has_fired(a, value, threshold, o, k), threshold, o, k)
+        rows[SLOPE + j] = k.zero
     if o.membrane == PASS:
         for j in range(n):
             rows[D + j] = rows[D + j] * (k.one if rows[R + j] <= k.membrane_top else k.zero)
         return
-    for j in range(n):
-        rows[SLOPE + j] = k.zero
     if o.membrane == STACKED:
         _add_bumps_by_factors(rows, n, k, levels)
     else:
