@@ -12,6 +12,7 @@ from snn.neurons.executors import executor_for
 from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool, check_pool
 from snn.neurons.modules import Neuron
+from snn.neurons.operator import constant_when_traced
 from snn.neurons.ops import settings_text
 from snn.neurons.reference import NeuronParameters, check_input
 
@@ -157,7 +158,7 @@ def _processes(norm: nn.SyncBatchNorm) -> int:
     return distributed.get_world_size(norm.process_group)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _say(message: str) -> None:
     _say_once(message)
 

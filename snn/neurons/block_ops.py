@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, batch_norm, max_pool2d
 
 from snn.neurons.kernels.launch import InputGradient, Inputs, Launch, Pool, like_steps
+from snn.neurons.operator import operator
 from snn.neurons.ops import inputs_for, kernels, laid_out, launch_for, settings_from_text
 from snn.neurons.reference import NeuronParameters, run_neurons, state_dtype
 from snn.neurons.settings import NeuronSettings
@@ -44,7 +45,7 @@ def affine(mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor |
     return Affine(mean, inverse, scale, shift if bias is None else shift + bias.double())
 
 
-@torch.library.custom_op("spikeline::block_forward", mutates_args=())
+@operator
 def block_forward(
     y: Tensor,
     v: Tensor | None,
@@ -96,7 +97,7 @@ def block_forward(
     return (*kernels(executor).forward(launch, inputs), batch_mean, batch_variance)
 
 
-@block_forward.register_fake
+@torch.library.register_fake("spikeline::block_forward")
 def _block_forward_fake(
     y: Tensor,
     v: Tensor | None,
@@ -116,7 +117,7 @@ def _block_forward_fake(
     return _forward_memory(*_launch(y, mask, settings, pool, norm), norm)
 
 
-@torch.library.custom_op("spikeline::block_backward", mutates_args=())
+@operator
 def block_backward(
     y: Tensor,
     v: Tensor | None,
@@ -216,7 +217,7 @@ def _to_y(launch: Launch, *numbers: Tensor) -> InputGradient:
     return InputGradient(*(n.to(launch.state_dtype) for n in numbers))
 
 
-@block_backward.register_fake
+@torch.library.register_fake("spikeline::block_backward")
 def _block_backward_fake(
     y: Tensor,
     v: Tensor | None,
@@ -306,7 +307,7 @@ def _go_back(ctx: Any, grad_out: Tensor | None, grad_v: Tensor | None, *_: None)
     return (*(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *(None,) * 8)
 
 
-block_forward.register_autograd(_go_back, setup_context=_save_for_backward)
+torch.library.register_autograd("spikeline::block_forward", _go_back, setup_context=_save_for_backward)
 
 
 def run_block_reference(
@@ -386,4 +387,4 @@ def _go_back_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     return tuple(found.get(place) for place in range(18))
 
 
-block_backward.register_autograd(_go_back_twice, setup_context=_save_for_second)
+torch.library.register_autograd("spikeline::block_backward", _go_back_twice, setup_context=_save_for_second)

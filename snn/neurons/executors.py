@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snn.errors import NeuronError, did_you_mean
 from snn.neurons import ops
+from snn.neurons.operator import constant_when_traced
 from snn.neurons.reference import NeuronParameters, check_input, state_dtype
 from snn.neurons.reference import run_neurons as run_reference
 from snn.neurons.settings import NeuronSettings
@@ -90,7 +91,7 @@ def explain(settings: NeuronSettings, *, device_type: str, dtype: torch.dtype, e
     return "; ".join([f"{choice.executor} ({IN_WORDS[choice.executor]})", *choice.reasons])
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def executor_for(wanted: str, *, device_type: str, dtype: torch.dtype, settings: NeuronSettings) -> str:
     """Return what `choose_executor` chooses, and log once for each reason why nothing faster was chosen.
 

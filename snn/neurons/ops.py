@@ -17,12 +17,13 @@ from torch import Tensor
 
 from snn.neurons.kernels.launch import Inputs, Launch, Pool, layout, like_steps
 from snn.neurons.membrane import MembraneSettings
+from snn.neurons.operator import constant_when_traced, operator
 from snn.neurons.reference import NeuronParameters
 from snn.neurons.reference import run_neurons as run_reference
 from snn.neurons.settings import NeuronSettings
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def settings_text(settings: NeuronSettings) -> str:
     """Return settings as text, which an operator can take; `settings_from_text` reads it."""
     return _settings_text(settings)
@@ -124,7 +125,7 @@ def _flat(parameter: Tensor, dtype: torch.dtype) -> Tensor:
     return parameter.reshape(-1).to(dtype).contiguous()
 
 
-@torch.library.custom_op("spikeline::neuron_forward", mutates_args=())
+@operator
 def neuron_forward(
     y: Tensor,
     v: Tensor | None,
@@ -156,7 +157,7 @@ def neuron_forward(
     return tuple(kernels(executor).forward(launch, inputs))
 
 
-@neuron_forward.register_fake
+@torch.library.register_fake("spikeline::neuron_forward")
 def _neuron_forward_fake(
     y: Tensor,
     v: Tensor | None,
@@ -182,7 +183,7 @@ def _steps_like(shape: tuple[int, ...], y: Tensor, launch: Launch, dtype: torch.
     return like_steps(shape, y, channels_last=launch.channels_last, dtype=dtype)
 
 
-@torch.library.custom_op("spikeline::neuron_backward", mutates_args=())
+@operator
 def neuron_backward(
     y: Tensor,
     v: Tensor | None,
@@ -233,7 +234,7 @@ def neuron_backward(
     )
 
 
-@neuron_backward.register_fake
+@torch.library.register_fake("spikeline::neuron_backward")
 def _neuron_backward_fake(
     y: Tensor,
     v: Tensor | None,
@@ -284,7 +285,7 @@ def _go_back(ctx: Any, grad_out: Tensor | None, grad_v: Tensor | None, _: None) 
     return (*(grad if of is not None else None for grad, of in zip(grads, given, strict=True)), *(None,) * 3)
 
 
-neuron_forward.register_autograd(_go_back, setup_context=_save_for_backward)
+torch.library.register_autograd("spikeline::neuron_forward", _go_back, setup_context=_save_for_backward)
 
 
 def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -330,4 +331,4 @@ def _gradients(
     return torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph, materialize_grads=True)
 
 
-neuron_backward.register_autograd(_go_back_twice, setup_context=_save_for_second)
+torch.library.register_autograd("spikeline::neuron_backward", _go_back_twice, setup_context=_save_for_second)

@@ -17,12 +17,13 @@ from torch.autograd.function import once_differentiable
 from snn.errors import NeuronError
 from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool
+from snn.neurons.operator import constant_when_traced, operator
 from snn.neurons.settings import NeuronSettings
 
 MOST_VALUES = 16
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def spike_book(settings: NeuronSettings, *, pool: Pool = "none") -> tuple[float, ...] | None:
     """Return every value that can come out of neurons and the pool after them, ascending.
 
@@ -61,7 +62,7 @@ def _memory_order(x: Tensor) -> tuple[Tensor, bool]:
     return x.reshape(-1), False
 
 
-@torch.library.custom_op("spikeline::pack_spikes", mutates_args=())
+@operator
 def pack_spikes(spikes: Tensor, book: Sequence[float]) -> Tensor:
     """Return spikes as codes, in the order they lie in memory (contiguous or channels last).
 
@@ -88,12 +89,12 @@ def pack_spikes(spikes: Tensor, book: Sequence[float]) -> Tensor:
     return _pack_anywhere(values, book, bits)
 
 
-@pack_spikes.register_fake
+@torch.library.register_fake("spikeline::pack_spikes")
 def _pack_spikes_fake(spikes: Tensor, book: Sequence[float]) -> Tensor:
     return spikes.new_empty((spikes.numel() * bits_for(book) + 7) // 8, dtype=torch.uint8)
 
 
-@torch.library.custom_op("spikeline::unpack_spikes", mutates_args=())
+@operator
 def unpack_spikes(
     packed: Tensor, book: Sequence[float], shape: Sequence[int], channels_last: bool, dtype: torch.dtype
 ) -> Tensor:
@@ -117,7 +118,7 @@ def unpack_spikes(
     return spikes
 
 
-@unpack_spikes.register_fake
+@torch.library.register_fake("spikeline::unpack_spikes")
 def _unpack_spikes_fake(
     packed: Tensor, book: Sequence[float], shape: Sequence[int], channels_last: bool, dtype: torch.dtype
 ) -> Tensor:
