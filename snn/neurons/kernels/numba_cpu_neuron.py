@@ -174,6 +174,19 @@ def bell(x: float, k: Numbers) -> float:
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
+def bumps_of_two(x: float, spread: float, k: Numbers) -> float:
+    """Return the sum of z (1 - z) with z = sigmoid(x - s) and with z = sigmoid(x + s), spread = cosh(s).
+
+    z (1 - z) is 1 / (2 + 2 cosh(x)); the two add up to (1 + cosh(x) c) / (cosh(x) + c)^2, c = spread,
+    here with e = exp(-|x|) in place of cosh(x) = (e + 1/e) / 2: it cannot overflow and divides once.
+    """
+    e = exponential(-abs(x))
+    square, twice = k.one + e * e, e + e
+    below = square + twice * spread
+    return twice * (twice + spread * square) / (below * below)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def surrogate(u: float, threshold: float, o: Options, k: Numbers) -> float:
     """Return the surrogate at a distance u from the threshold."""
     if o.surrogate == SIGMOID:

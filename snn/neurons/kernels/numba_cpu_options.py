@@ -19,7 +19,7 @@ HARD, SOFT, SOFT_VALUE, ALL = range(4)
 TRIANGLE, TRIANGLE_MEMBRANE, PRODUCT, PRODUCT_ATAN, IDENTITY, SIGMOID, ATAN = range(7)
 MEMBRANE, THRESHOLD, LANE, IGNORE_THRESHOLD = range(4)
 SUBTRACT, EXPLICIT, SQUARED, NO_GRADIENT = range(4)
-FLOAT, STACKED, STACKED_WIDE, PASS, ZERO = range(5)
+FLOAT, TWO_BUMPS, STACKED, STACKED_WIDE, PASS, ZERO = range(6)
 
 RESETS = {"hard": HARD, "soft": SOFT, "soft_value": SOFT_VALUE, "all": ALL}
 SURROGATES = {
@@ -116,6 +116,7 @@ class Levels(NamedTuple):
         heights: Shape [L - 1], height of the bump at each boundary, times its slope.
         factors: Shape [L - 1], exp(slope (centre - boundary)), for STACKED.
         centre: Shape [1], the middle of the boundaries.
+        spread: Shape [1], cosh(slope (last boundary - centre)), for TWO_BUMPS.
     """
 
     values: np.ndarray
@@ -123,6 +124,7 @@ class Levels(NamedTuple):
     heights: np.ndarray
     factors: np.ndarray
     centre: np.ndarray
+    spread: np.ndarray
 
 
 @cache
@@ -174,14 +176,15 @@ def numbers(settings: NeuronSettings, dtype: str) -> Numbers:
 def levels(membrane: MembraneSettings, dtype: str) -> Levels:
     """Return the levels of a membrane as arrays."""
     if not membrane.levels:
-        return Levels(*[np.empty(0, dtype)] * 5)
+        return Levels(*[np.empty(0, dtype)] * 6)
     boundaries = np.array(membrane.boundaries)
     centre = (boundaries[0] + boundaries[-1]) / 2
     with np.errstate(over="ignore"):
-        factors = np.exp(membrane.slope * (centre - boundaries)).astype(dtype)
-    heights = membrane.slope * np.array(membrane.bump_heights)
-    arrays = (np.array(membrane.levels), boundaries, heights, factors, np.array([centre]))
-    return Levels(*[array.astype(dtype) for array in arrays])
+        factors = np.exp(membrane.slope * (centre - boundaries))
+        spread = np.cosh(membrane.slope * (boundaries[-1:] - centre))
+        heights = membrane.slope * np.array(membrane.bump_heights)
+        arrays = (np.array(membrane.levels), boundaries, heights, factors, np.array([centre]), spread)
+        return Levels(*[array.astype(dtype) for array in arrays])
 
 
 def _membrane(membrane: MembraneSettings) -> int:
@@ -190,7 +193,9 @@ def _membrane(membrane: MembraneSettings) -> int:
     if membrane.gradient != "stacked":
         return {"pass": PASS, "zero": ZERO}[membrane.gradient]
     reach = membrane.slope * (membrane.boundaries[-1] - membrane.boundaries[0]) / 2
-    return STACKED if reach <= WIDEST_EXPONENT else STACKED_WIDE
+    if reach > WIDEST_EXPONENT:
+        return STACKED_WIDE
+    return TWO_BUMPS if len(membrane.levels) == 3 and len(set(membrane.bump_heights)) == 1 else STACKED
 
 
 @cache

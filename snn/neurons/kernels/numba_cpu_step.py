@@ -14,6 +14,7 @@ from numba import cfunc, intp, njit, typeof, void
 from snn.neurons.kernels.numba_cpu_blocks import ROW
 from snn.neurons.kernels.numba_cpu_neuron import (
     bell,
+    bumps_of_two,
     charge,
     exponential,
     fire_gradients,
@@ -27,6 +28,7 @@ from snn.neurons.kernels.numba_cpu_options import (
     NO_GRADIENT,
     PASS,
     STACKED,
+    TWO_BUMPS,
     ZERO,
     Levels,
     Numbers,
@@ -148,8 +150,13 @@ def step_back(
     n: int,
     o: Options,
     k: Numbers,
+    levels: Levels,
 ) -> None:
     """Go one step back: from the gradient of the membrane in D and of the spikes to those of x and D."""
+    if o.membrane == TWO_BUMPS:
+        centre, spread, height = levels.centre[0], levels.spread[0], levels.heights[0]
+    else:
+        centre = spread = height = k.zero
     for j in range(n):
         threshold, decay, rho = rows[THRESHOLD + j], rows[DECAY + j], rows[D + j]
         per_threshold = rows[PER_THRESHOLD + j]
@@ -157,6 +164,9 @@ def step_back(
         a = charge(v, x[j], decay, o, k)
         value = spike_value(a, threshold, o, k)
         fired = has_fired(a, value, threshold, o, k)
+        if o.membrane == TWO_BUMPS:
+            r = reset(a, value, fired, threshold, o, k)
+            rho = rho * height * bumps_of_two(k.membrane_slope * (r - centre), spread, k)
         by_reset, to_value, to_fired, threshold_by_reset = reset_gradients(
             a, value, fired, threshold, rho, o, k
         )
@@ -206,9 +216,9 @@ def compiled_step_back(options: Options, dtype: str) -> Callable[..., None]:
         k: Numbers,
         levels: Levels,
     ) -> None:
-        if o.membrane != FLOAT:
+        if o.membrane != FLOAT and o.membrane != TWO_BUMPS:
             pass_levels(x, before, rows, n, o, k, levels)
-        step_back(x, before, grad, rows, grad_x, n, o, k)
+        step_back(x, before, grad, rows, grad_x, n, o, k, levels)
 
     return back
 
@@ -217,4 +227,4 @@ def _argument_types(dtype: str) -> tuple[Any, Any, Any]:
     """Return Numba's types of a row, of `Numbers` and of `Levels`."""
     one = np.dtype(dtype).type(1)
     row = np.ones(1, dtype)
-    return typeof(row), typeof(Numbers(*[one] * len(Numbers._fields))), typeof(Levels(*[row] * 5))
+    return typeof(row), typeof(Numbers(*[one] * len(Numbers._fields))), typeof(Levels(*[row] * 6))
