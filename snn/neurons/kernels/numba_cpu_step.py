@@ -75,6 +75,15 @@ def run_step(
 def _quantise(rows: np.ndarray, n: int, o: Options, levels: Levels) -> None:
     """Write the levels of the membranes in R into V."""
     lowest = levels.values[0]
+    if o.membrane == TWO_BUMPS:
+        # The usual three levels in one loop instead of three.
+        first, second = levels.boundaries[0], levels.boundaries[1]
+        middle, highest = levels.values[1], levels.values[2]
+        for j in range(n):
+            r = rows[R + j]
+            low = middle if (r >= first if o.floor else r > first) else lowest
+            rows[V + j] = highest if (r >= second if o.floor else r > second) else low
+        return
     for j in range(n):
         rows[V + j] = lowest
     for i in range(levels.boundaries.size):
