@@ -16,6 +16,9 @@ import numpy as np
 # Aligned to 16 bytes, so that a decoder writes an event as two 64-bit words.
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
 
+# One edge of an external signal: t in microseconds, channel as the camera numbers it, rising or falling.
+TRIGGER_DTYPE = np.dtype([("t", "<i8"), ("channel", "u1"), ("rising", "?")], align=True)
+
 Orientation = Literal["jaer", "dat2mat", "spikingjelly", "raw"]
 Timestamps = Literal["unwrap", "dat2mat"]
 Polarity = Literal["on1", "raw"]
@@ -162,6 +165,14 @@ class Recording(ABC):
         room = buffer.room(len(events))
         room[:] = events
         return room
+
+
+    def triggers(self) -> np.ndarray:
+        """Return the edges of external signals in file order, shape [n], TRIGGER_DTYPE.
+
+        Empty where the format has none. Readers of formats that have them override this.
+        """
+        return np.empty(0, TRIGGER_DTYPE)
 
 
 class EventDigest:
