@@ -166,7 +166,6 @@ class Recording(ABC):
         room[:] = events
         return room
 
-
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals in file order, shape [n], TRIGGER_DTYPE.
 
