@@ -58,7 +58,7 @@ def our_readers(path: Path, sensor_hw: tuple[int, int]) -> dict[str, Reader]:
         return events["t"], events["x"], events["y"], events["p"]
 
     def chunks() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        count = sum(len(chunk) for chunk in open_recording(path, options).chunks(max_events=1 << 17))
+        count = sum(len(chunk) for chunk in open_recording(path, options).chunks(count=1 << 17))
         empty = np.empty(count, "V0")
         return empty, empty, empty, empty
 

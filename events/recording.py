@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from events.errors import ConfigError
+from events.stream import by_count, by_duration, within_events, within_time
+
 # One event: t in microseconds, x and y in pixels from the top left, p True where it got brighter (ON).
 # Aligned to 16 bytes, so that a decoder writes an event as two 64-bit words.
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
@@ -25,6 +28,9 @@ Polarity = Literal["on1", "raw"]
 Damage = Literal["strict", "skip", "salvage"]
 
 DEFAULT_CHUNK_EVENTS = 1 << 20
+
+# Events decoded at a time where windows of time are cut from them: their times stay in the cache meanwhile.
+WINDOW_CHUNK_EVENTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class FileReport:
         out_of_sensor: Events outside the sensor, left out.
         backward_steps: Times at which the clock fell by less than a wrap; the events are kept.
         largest_backward_us: The largest of these steps in microseconds.
+        late_events: Events given to a later window than their time says (`Recording.chunks`).
         wraps: Times at which the clock wrapped and was continued.
         bytes_skipped: Bytes passed over in search of the next plausible record (`salvage`).
         first_damage_byte: Offset of the first damaged byte; None where nothing was damaged.
@@ -85,6 +92,7 @@ class FileReport:
     out_of_sensor: int = 0
     backward_steps: int = 0
     largest_backward_us: int = 0
+    late_events: int = 0
     wraps: int = 0
     bytes_skipped: int = 0
     first_damage_byte: int | None = None
@@ -136,12 +144,19 @@ class Recording(ABC):
     facts: dict[str, Any]
     report: FileReport
 
-    @abstractmethod
-    def chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time.
+    def __init_subclass__(cls) -> None:
+        # TRANSITION: readers written before the name `decode_chunks`.
+        super().__init_subclass__()
+        if "chunks" in cls.__dict__:
+            cls.decode_chunks = cls.__dict__["chunks"]  # type: ignore[method-assign]
+            del cls.chunks
 
-        Each call starts at the first event and a new report. A chunk is a view of a buffer that the
-        next chunk overwrites: copy what must last.
+    @abstractmethod
+    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at least one and at most `max_events` at a time.
+
+        This is what a reader implements, and `chunks` what everybody calls. Each call starts at the first
+        event and a new report. A chunk is a view of a buffer that the next chunk overwrites.
 
         Yields:
             Events, shape [n], EVENT_DTYPE.
@@ -150,6 +165,63 @@ class Recording(ABC):
             DamagedRecording: The file breaks its format and the damage policy is `strict`, or no part
                 of it can be read.
         """
+
+    def chunks(
+        self,
+        *,
+        count: int | None = None,
+        duration_us: int | None = None,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        start_event: int = 0,
+        stop_event: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield the events in file order, in chunks of one length or in windows of time.
+
+        Each call starts at the first event and a new report. A chunk is a view of a buffer that the next
+        chunk overwrites: copy what must last. Memory is that of a chunk, whatever the file's size.
+
+        Windows are [k * duration_us, (k + 1) * duration_us) from `start_us`, or from the first event; a
+        window without events is yielded as an empty chunk, and the last is that of the last event. An event
+        belongs to the window that is open when it arrives: where the clock has stepped back over the border
+        of a window, the event comes late, and the report counts it (`late_events`).
+
+        Ranges are reached by reading through. Time is no order that one can rely on, so a range of time
+        reads the file to its end; a range of events stops reading after its last.
+
+        Args:
+            count: Events in each chunk but the last. Where neither this nor `duration_us` is given, chunks
+                are of any length that suits the reader, at most DEFAULT_CHUNK_EVENTS.
+            duration_us: Length of the windows in microseconds.
+            start_us: Leave out events before this time.
+            stop_us: Leave out events at this time and later.
+            start_event: Leave out that many events at the start of the file.
+            stop_event: Leave out the event at this position and all behind it.
+
+        Yields:
+            Events, shape [n], EVENT_DTYPE.
+
+        Raises:
+            ConfigError: A count, a duration or a range that cannot be.
+            DamagedRecording: As `decode_chunks`.
+        """
+        check_cuts(count, duration_us, (start_us, stop_us), (start_event, stop_event))
+        most = DEFAULT_CHUNK_EVENTS if duration_us is None else WINDOW_CHUNK_EVENTS
+        stream = self.decode_chunks(max_events=most if count is None else min(count, most))
+        if start_event or stop_event is not None:
+            stream = within_events(stream, start_event=start_event, stop_event=stop_event)
+        if start_us is not None or stop_us is not None:
+            stream = within_time(stream, start_us=start_us, stop_us=stop_us)
+        if count is not None:
+            return by_count(stream, count, EVENT_DTYPE)
+        if duration_us is not None:
+            return by_duration(
+                stream, duration_us, EVENT_DTYPE, start_us=start_us, count_late=self._count_late
+            )
+        return stream
+
+    def _count_late(self, events: int) -> None:
+        self.report.late_events += events
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
@@ -172,6 +244,29 @@ class Recording(ABC):
         Empty where the format has none. Readers of formats that have them override this.
         """
         return np.empty(0, TRIGGER_DTYPE)
+
+
+def check_cuts(
+    count: int | None,
+    duration_us: int | None,
+    times_us: tuple[int | None, int | None],
+    positions: tuple[int, int | None],
+) -> None:
+    """Refuse chunks and ranges that cannot be; see `Recording.chunks`.
+
+    Raises:
+        ConfigError: Both count and duration are given, one is below 1, or a range is the wrong way round.
+    """
+    if count is not None and duration_us is not None:
+        raise ConfigError(f"count ({count}) and duration_us ({duration_us}) exclude each other; give one")
+    for name, value in (("count", count), ("duration_us", duration_us)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    for unit, (start, stop) in (("us", times_us), ("event", positions)):
+        if start is not None and stop is not None and stop < start:
+            raise ConfigError(f"stop_{unit} ({stop}) must not be below start_{unit} ({start})")
+    if positions[0] < 0:
+        raise ConfigError(f"start_event must be at least 0, got {positions[0]}")
 
 
 class EventDigest:

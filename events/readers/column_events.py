@@ -130,8 +130,8 @@ class ColumnRecording(Recording):
                 last_x = max(last_x, int(events["x"].max(initial=0)))
         return last_y + 1, last_x + 1
 
-    def chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time; see `Recording.chunks`."""
+    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
         sensor_hw = self.sensor_hw

@@ -94,8 +94,8 @@ class RecordRecording(Recording):
         count = (self._source.size - self._data_offset) // self._record_bytes
         return count if self._max_records is None else min(count, self._max_records)
 
-    def chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time; see `Recording.chunks`."""
+    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
         out = np.empty(min(self.record_count, max_events), EVENT_DTYPE)

@@ -28,7 +28,7 @@ def random_events(seed: int, n: int, *, sensor_hw: tuple[int, int], span_us: int
 
 def read_chunks(path: Path, options: ReadOptions, max_events: int) -> tuple[np.ndarray, dict]:
     recording = open_recording(path, options)
-    parts = [chunk.copy() for chunk in recording.chunks(max_events=max_events)]
+    parts = [chunk.copy() for chunk in recording.decode_chunks(max_events=max_events)]
     assert all(0 < len(part) <= max_events for part in parts)
     return np.concatenate([np.empty(0, EVENT_DTYPE), *parts]), recording.report.as_dict()
 
@@ -98,8 +98,8 @@ class ReaderSuite:
         assert np.shares_memory(first, second)
 
     def test_chunk_of_no_events_is_refused(self, file):
-        with pytest.raises(ConfigError, match="max_events must be at least 1, got 0"):
-            next(open_recording(file, self.options).chunks(max_events=0))
+        with pytest.raises(ConfigError, match="count must be at least 1, got 0"):
+            open_recording(file, self.options).chunks(count=0)
 
     @pytest.mark.parametrize("damage", ["strict", "skip", "salvage"])
     def test_truncation_at_every_byte(self, tmp_path, damage):

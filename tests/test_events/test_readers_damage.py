@@ -264,7 +264,7 @@ def test_strict_delivers_what_is_before_the_damage(tmp_path):
     message = (
         f"a: byte {14 + 80}: record 00 01 00 00 00 00 00 0a is no event of a sensor of 128x128; read with"
     )
-    chunks = recording.chunks(max_events=4)
+    chunks = recording.chunks(count=4)
     for _ in range(3):
         delivered += next(chunks)["t"].tolist()
     with pytest.raises(DamagedRecording, match=message):
@@ -309,7 +309,7 @@ def test_large_file_is_read_in_bounded_memory(tmp_path):
         stream.truncate(len(HEADER) + (1 << 26) * 8)
     recording = open_recording(path)
     events, largest = 0, 0
-    for chunk in recording.chunks(max_events=1 << 16):
+    for chunk in recording.chunks(count=1 << 16):
         events += len(chunk)
         largest = max(largest, chunk.base.nbytes)
     assert (events, largest) == (1 << 26, (1 << 16) * 16)

@@ -22,7 +22,7 @@ def test_digest_of_independent_decoders(samples, name):
     expected.pop("independent_decoders")
     recording = open_recording(samples(name))
     digest = EventDigest()
-    for chunk in recording.chunks(max_events=10_000):
+    for chunk in recording.chunks(count=10_000):
         digest.update(chunk)
     assert digest.as_dict() == expected
     report = recording.report

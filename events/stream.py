@@ -1,0 +1,163 @@
+"""Cut a stream of events anew: into chunks of one length, into windows of time, down to a range.
+
+All of it works on one chunk at a time, in memory that is used again. What comes out does not depend on how
+the stream was cut before. A chunk that comes out is a view of a buffer that the next one overwrites.
+Where the stream ends with an error, what still waits for more events is delivered before it.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from events.errors import EventsError
+
+
+class ChunkBuffer:
+    """Events that wait for more, in memory that grows to the largest chunk met and is used again."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._events = np.empty(0, dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, events: np.ndarray) -> None:
+        """Copy events, shape [n], behind those that wait."""
+        needed = self._length + len(events)
+        if needed > len(self._events):
+            larger = np.empty(max(needed, 2 * len(self._events)), self._events.dtype)
+            larger[: self._length] = self._events[: self._length]
+            self._events = larger
+        self._events[self._length : needed] = events
+        self._length = needed
+
+    def take(self) -> np.ndarray:
+        """Return the events that wait, shape [n], and wait for none; the next `add` overwrites them."""
+        taken = self._events[: self._length]
+        self._length = 0
+        return taken
+
+
+class EndKept:
+    """Iterates over a stream to its end or its error, which it keeps for later."""
+
+    def __init__(self, chunks: Iterator[np.ndarray]) -> None:
+        self._chunks = chunks
+        self._error: EventsError | None = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            yield from self._chunks
+        except EventsError as error:
+            self._error = error
+
+    def raise_error(self) -> None:
+        """Raise the error with which the stream ended, if any."""
+        if self._error is not None:
+            raise self._error
+
+
+def by_count(chunks: Iterator[np.ndarray], count: int, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Yield chunks of exactly `count` events, the last with what is left; none where there are no events."""
+    waiting, stream = ChunkBuffer(dtype), EndKept(chunks)
+    for chunk in stream:
+        at = 0
+        while len(chunk) - at + len(waiting) >= count:
+            stop = at + count - len(waiting)
+            if len(waiting):
+                waiting.add(chunk[at:stop])
+                yield waiting.take()
+            else:
+                yield chunk[at:stop]
+            at = stop
+        waiting.add(chunk[at:])
+    if len(waiting):
+        yield waiting.take()
+    stream.raise_error()
+
+
+def by_duration(
+    chunks: Iterator[np.ndarray],
+    duration_us: int,
+    dtype: np.dtype,
+    *,
+    start_us: int | None = None,
+    count_late: Callable[[int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield windows [start + k * duration, start + (k + 1) * duration), k = 0, 1, ..., also empty ones.
+
+    A window closes when the first event at or past its end arrives. An event that comes after its window
+    has closed, because the clock stepped back, belongs to the window that is open.
+
+    Args:
+        chunks: Events in order of arrival, shape [n], with a field `t` in microseconds.
+        duration_us: Length of a window, at least 1.
+        dtype: Type of the events.
+        start_us: Start of the first window; None takes the time of the first event.
+        count_late: Called with how many events came after their window had closed.
+    """
+    waiting, stream = ChunkBuffer(dtype), EndKept(chunks)
+    open_window = 0
+    for chunk in stream:
+        if len(chunk) == 0:
+            continue
+        if start_us is None:
+            start_us = int(chunk["t"][0])
+        own = (chunk["t"] - start_us) // duration_us
+        window = np.maximum(np.maximum.accumulate(own), open_window)
+        late = int(np.count_nonzero(own < window))
+        if late and count_late is not None:
+            count_late(late)
+        closing = np.flatnonzero(window[1:] != window[:-1]) + 1
+        if window[0] != open_window:
+            closing = np.concatenate([[0], closing])
+        at = 0
+        for stop in closing.tolist():
+            if len(waiting):
+                waiting.add(chunk[at:stop])
+                yield waiting.take()
+            else:
+                yield chunk[at:stop]
+            following = int(window[stop])
+            for _ in range(following - open_window - 1):
+                yield chunk[:0]
+            open_window, at = following, stop
+        waiting.add(chunk[at:])
+    if len(waiting):
+        yield waiting.take()
+    stream.raise_error()
+
+
+def within_time(
+    chunks: Iterator[np.ndarray], *, start_us: int | None, stop_us: int | None
+) -> Iterator[np.ndarray]:
+    """Yield the events with start_us <= t < stop_us; None is no limit. Reads on to the end of the stream.
+
+    After `stop_us` the clock may step back into the range, so nothing short of the end tells it is over.
+    """
+    for chunk in chunks:
+        kept = np.ones(len(chunk), np.bool_)
+        if start_us is not None:
+            kept &= chunk["t"] >= start_us
+        if stop_us is not None:
+            kept &= chunk["t"] < stop_us
+        if kept.all():
+            yield chunk
+        elif kept.any():
+            yield chunk[kept]
+
+
+def within_events(
+    chunks: Iterator[np.ndarray], *, start_event: int, stop_event: int | None
+) -> Iterator[np.ndarray]:
+    """Yield the events from position `start_event` up to `stop_event`, counted from 0; None is no limit."""
+    at = 0
+    for chunk in chunks:
+        first = max(start_event - at, 0)
+        last = len(chunk) if stop_event is None else min(len(chunk), stop_event - at)
+        if first < last:
+            yield chunk[first:last]
+        at += len(chunk)
+        if stop_event is not None and at >= stop_event:
+            return
