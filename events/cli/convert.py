@@ -37,7 +37,9 @@ def _binning(help: str, *, default: str | bool = False) -> Any:
 
 @errors_as_lines
 def convert(
-    dataset: Annotated[str, typer.Argument(help="dvs-cifar10, nmnist or folder; see `events datasets`.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Such as nmnist, ncars or folder; docs/datasets.md has all.")
+    ],
     src: Annotated[Path, typer.Argument(help="Folder of the recordings.", show_default=False)],
     dst: Annotated[
         Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
@@ -82,6 +84,10 @@ def convert(
     trust: Annotated[
         Literal["folder", "name"] | None,
         _option(READING, "Which is right where folder and file name say different classes."),
+    ] = None,
+    select: Annotated[
+        str | None,
+        _option(READING, "Which recordings: mnist-dvs: all, scale4, scale8, scale16.", default="all"),
     ] = None,
     orientation: Annotated[
         Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,
@@ -164,7 +170,7 @@ def convert(
         resize=resize,
         dtype=dtype,
     )
-    listing = list_samples(dataset, src, split=split, allow_missing=allow_missing, trust=trust)
+    listing = list_samples(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
     for problem in listing.problems:
         say(f"note: {problem}")
     read = _changed(

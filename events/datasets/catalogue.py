@@ -150,7 +150,7 @@ CATALOGUE: dict[str, KnownSet] = {
         licence="CC BY 4.0",
         licence_source="as stated on the authors' page; others report CC BY-SA 4.0, so check before use",
         citation=_ORCHARD_2015,
-        convert_as="folder",
+        convert_as="n-caltech101",
         note="No official split; 80/10/10 and 90/10 at random are in use. Recordings differ in size.",
         files=(
             RemoteFile(
@@ -175,7 +175,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "G. Tan, Y. Wang, H. Han, Y. Cao, F. Wu, Z.-J. Zha: Multi-grained Spatio-Temporal Features "
             "Perceived Network for Event-based Lip-Reading. CVPR 2022. doi:10.1109/CVPR52688.2022.01946"
         ),
-        convert_as="folder",
+        convert_as="dvs-lip",
         note="On Google Drive; md5 of DVS-Lip.zip: 2dcb959255122d4cdeb6094ca282494b.",
     ),
     "mnist-dvs": KnownSet(
@@ -185,7 +185,10 @@ CATALOGUE: dict[str, KnownSet] = {
         classes=10,
         recordings="30,000",
         download_gb=6.4,
-        layout="jAER recordings of 10,000 digits at 3 scales; sort them into class folders",
+        layout=(
+            "grabbed_data<digit>/scale<4|8|16>/mnist_<digit>_scale<04|08|16>_<number>.aedat (AEDAT 2.0); "
+            "folders as published code names them"
+        ),
         page="http://www2.imse-cnm.csic.es/caviar/MNISTDVS.html",
         licence="not known",
         licence_source=_ASK,
@@ -194,8 +197,10 @@ CATALOGUE: dict[str, KnownSet] = {
             "Were Made, and Other Details. Frontiers in Neuroscience 9:481, 2015. "
             "doi:10.3389/fnins.2015.00481"
         ),
+        convert_as="mnist-dvs",
+        note="No official split. Each of 10,000 digits was recorded once at each of 3 scales.",
     ),
-    "dvs128-gesture": KnownSet(
+    "dvs-gesture": KnownSet(
         title="DVS128 Gesture",
         task="classification",
         sensor="DVS128, 128x128",
@@ -216,7 +221,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "8a5c71fb11e24e5ca5b11866ca6c00a1. Official split by user: 1 to 23, 24 to 29."
         ),
     ),
-    "n-cars": KnownSet(
+    "ncars": KnownSet(
         title="N-Cars",
         task="classification",
         sensor="ATIS, crops up to 120x100",
@@ -231,6 +236,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "A. Sironi, M. Brambilla, N. Bourdis, X. Lagorce, R. Benosman: HATS: Histograms of Averaged Time "
             "Surfaces for Robust Event-Based Object Classification. CVPR 2018. doi:10.1109/CVPR.2018.00186"
         ),
+        convert_as="ncars",
         note="Official split: 15,422 for training, 8,607 for testing.",
     ),
     "asl-dvs": KnownSet(
@@ -248,6 +254,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "Y. Bi, A. Chadha, A. Abbas, E. Bourtsoulatze, Y. Andreopoulos: Graph-Based Object "
             "Classification for Neuromorphic Vision Sensing. ICCV 2019. doi:10.1109/ICCV.2019.00058"
         ),
+        convert_as="asl-dvs",
         note=(
             "No official split; 80/20 at random is in use. Its Dropbox archive is packed anew at each "
             "download."

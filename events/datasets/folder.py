@@ -8,8 +8,10 @@ Labels: folder names, digit words and numbers by value, others sorted. Split `of
 top folders; without them it is `random:0:0.9`.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,7 @@ from events.datasets.splits import (
     split_samples,
 )
 from events.errors import DatasetError
+from events.recording import ReadOptions
 
 DATASET = "folder"
 # One row per format that events.readers reads.
@@ -54,6 +57,48 @@ _SPLIT_FOLDERS = {
 }
 
 
+@dataclass(frozen=True)
+class FolderLayout:
+    """What one data set in class folders has beyond the rule above.
+
+    Attributes:
+        dataset: Its name.
+        expected: Where a recording lies, for error lines.
+        suffixes: Of its recordings.
+        file_name: What a whole file name matches; its group `number` is the recording's number. None
+            takes every file with one of the suffixes, unnumbered.
+        split_folders: Split of a top folder's name in lower case.
+        class_names: Names in label order, lower case, where they are known; None takes the folders'.
+        full: Recordings of the whole set; None where there is no such number.
+        sensor_hw: Height and width in pixels; None where recordings differ.
+        read_options: How its recordings are meant to be read.
+    """
+
+    dataset: str = DATASET
+    expected: str = f"<class>/<recording> with a suffix of {', '.join(sorted(RECORDING_SUFFIXES))}"
+    suffixes: frozenset[str] = RECORDING_SUFFIXES
+    file_name: re.Pattern[str] | None = None
+    split_folders: Mapping[str, str] = field(default_factory=lambda: _SPLIT_FOLDERS)
+    class_names: tuple[str, ...] | None = None
+    full: int | None = None
+    sensor_hw: tuple[int, int] | None = None
+    read_options: ReadOptions = field(default_factory=ReadOptions)
+
+    def is_recording(self, file: FoundFile) -> bool:
+        """Whether a file is a recording of the set, by its name."""
+        if file.suffix not in self.suffixes:
+            return False
+        return self.file_name is None or self.file_name.fullmatch(file.name) is not None
+
+    def number(self, file: FoundFile) -> int:
+        """Return the number in a recording's name; -1 where the set does not number them."""
+        match = None if self.file_name is None else self.file_name.fullmatch(file.name)
+        return -1 if match is None else int(match["number"])
+
+
+ANY_FOLDER = FolderLayout()
+
+
 class _Labelled(NamedTuple):
     """A recording with its class folder; `below` is its path inside that folder."""
 
@@ -64,7 +109,7 @@ class _Labelled(NamedTuple):
     below: str
 
 
-def list_folder(root: Path, options: ListOptions) -> Listing:
+def list_folder(root: Path, options: ListOptions, layout: FolderLayout = ANY_FOLDER) -> Listing:
     """List the recordings below a folder by class folder.
 
     Raises:
@@ -72,14 +117,14 @@ def list_folder(root: Path, options: ListOptions) -> Listing:
             folders, a class or split is missing, or two class names differ only in case.
     """
     tree = scan_tree(root)
-    recordings = [file for file in tree.files if file.suffix in RECORDING_SUFFIXES]
+    recordings = [file for file in tree.files if layout.is_recording(file)]
     if not recordings:
-        raise DatasetError(_nothing_found(tree))
-    labelled, unlabelled = _label(tree, recordings)
-    names, missing = _class_names(tree, labelled)
+        raise DatasetError(_nothing_found(tree, layout))
+    labelled, unlabelled = _label(tree, recordings, layout)
+    names, missing = _class_names(tree, labelled, layout)
     if missing and not options.allow_missing:
         raise DatasetError(
-            f"{root}: no recordings in class folder {', '.join(missing)}; add them, remove the folder, "
+            f"{root}: no recordings in class folder {join_some(missing)}; add them, remove the folder, "
             "or choose --allow-missing"
         )
     rule = _rule(tree, labelled, options)
@@ -88,7 +133,7 @@ def list_folder(root: Path, options: ListOptions) -> Listing:
         Unsplit(
             item.file.path,
             labels[item.class_name],
-            -1,
+            layout.number(item.file),
             item.file.size_bytes,
             f"{item.official}/{item.below}",
             item.official,
@@ -99,14 +144,16 @@ def list_folder(root: Path, options: ListOptions) -> Listing:
     waiting = tree.packed_archives()
     known = {*recordings, *waiting}
     return Listing(
-        dataset=DATASET,
+        dataset=layout.dataset,
         root=root,
         class_names=names,
         samples=samples,
         split_rule=rule,
-        sensor_hw=None,
+        sensor_hw=layout.sensor_hw,
+        read_options=layout.read_options,
         problems=present(
             [
+                _part_line(labelled, layout),
                 f"classes without a recording: {', '.join(missing)}" if missing else None,
                 f"no train and test folders, so split {rule} is used" if rule != options.split else None,
                 *_one_sided_lines(labelled),
@@ -122,11 +169,14 @@ def list_folder(root: Path, options: ListOptions) -> Listing:
     )
 
 
-def _label(tree: Tree, recordings: Sequence[FoundFile]) -> tuple[list[_Labelled], list[FoundFile]]:
+def _label(
+    tree: Tree, recordings: Sequence[FoundFile], layout: FolderLayout
+) -> tuple[list[_Labelled], list[FoundFile]]:
     """Find each recording's class folder; return those that lie in none apart."""
-    depth = _depth_of_classes(recordings)
+    split_folders = layout.split_folders
+    depth = _depth_of_classes(recordings, split_folders)
     tops = {file.folders[depth] for file in recordings if len(file.folders) > depth}
-    splits = {top for top in tops if top.lower() in _SPLIT_FOLDERS}
+    splits = {top for top in tops if top.lower() in split_folders}
     if splits and splits != tops:
         raise DatasetError(
             f"{tree.root}: split folder {join_some(sorted(splits))} beside "
@@ -140,9 +190,10 @@ def _label(tree: Tree, recordings: Sequence[FoundFile]) -> tuple[list[_Labelled]
         if len(folders) <= at:
             unlabelled.append(file)
             continue
-        official = _SPLIT_FOLDERS[folders[depth].lower()] if splits else None
+        official = split_folders[folders[depth].lower()] if splits else None
         below = "/".join([*folders[at + 1 :], file.name])
-        labelled.append(_Labelled(file, official, "/".join(folders[: at + 1]), folders[at], below))
+        name = folders[at] if layout.class_names is None else folders[at].lower()
+        labelled.append(_Labelled(file, official, "/".join(folders[: at + 1]), name, below))
     if not labelled:
         raise DatasetError(
             f"{tree.root}: {count_of(len(recordings), 'recording')} but no class folders, first: "
@@ -151,22 +202,32 @@ def _label(tree: Tree, recordings: Sequence[FoundFile]) -> tuple[list[_Labelled]
     return labelled, unlabelled
 
 
-def _depth_of_classes(recordings: Sequence[FoundFile]) -> int:
+def _depth_of_classes(recordings: Sequence[FoundFile], split_folders: Mapping[str, str]) -> int:
     """Return how many folders lie around everything: those that alone hold all, with folders in them."""
     depth = 0
     while True:
         level = {file.folders[depth : depth + 1] for file in recordings}
         alone = len(level) == 1 and () not in level
-        if not alone or next(iter(level))[0].lower() in _SPLIT_FOLDERS:
+        if not alone or next(iter(level))[0].lower() in split_folders:
             return depth
         if any(len(file.folders) <= depth + 1 for file in recordings):
             return depth
         depth += 1
 
 
-def _class_names(tree: Tree, labelled: Sequence[_Labelled]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _class_names(
+    tree: Tree, labelled: Sequence[_Labelled], layout: FolderLayout
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the class names in label order, and those whose folders hold no recording."""
     found = {item.class_name for item in labelled}
+    if layout.class_names is not None:
+        unknown = sorted(found - set(layout.class_names))
+        if unknown:
+            raise DatasetError(
+                f"{tree.root}: class folder {join_some(unknown)}, expected {join_some(layout.class_names)}; "
+                "move it away, or list the set as 'folder'"
+            )
+        return layout.class_names, tuple(name for name in layout.class_names if name not in found)
     folders = {item.class_folder for item in labelled}
     empty = tree.empty_siblings(folders, [item.file for item in labelled])
     names = order_classes(found | {folder.rpartition("/")[2] for folder in empty})
@@ -195,6 +256,12 @@ def _rule(tree: Tree, labelled: Sequence[_Labelled], options: ListOptions) -> st
             f"or choose --split {WITHOUT_OFFICIAL} or --allow-missing"
         )
     return OFFICIAL
+
+
+def _part_line(labelled: Sequence[_Labelled], layout: FolderLayout) -> str | None:
+    if layout.full is None or len(labelled) == layout.full:
+        return None
+    return f"{len(labelled)} recordings, the whole set has {layout.full}"
 
 
 def _one_sided_lines(labelled: Sequence[_Labelled]) -> list[str]:
@@ -229,9 +296,8 @@ def _unlabelled_line(unlabelled: Sequence[FoundFile]) -> str | None:
     return f"{count_of(len(unlabelled), 'recording')} in no class folder left out: {paths}"
 
 
-def _nothing_found(tree: Tree) -> str:
-    known = ", ".join(sorted(RECORDING_SUFFIXES))
-    expected = f"expected <class>/<recording> with a suffix of {known}"
+def _nothing_found(tree: Tree, layout: FolderLayout) -> str:
+    expected = f"expected {layout.expected}"
     if tree.archives():
         return f"{tree.root}: no recordings, {expected}; {unextracted(tree.archives())}"
     found = extra_files(tree.files) or "the folder is empty"

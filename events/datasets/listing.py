@@ -41,6 +41,7 @@ class Listing:
         sensor_hw: Height and width in pixels; None where recordings differ or say it themselves.
         read_options: How this data set's recordings are meant to be read.
         problems: What is missing or extra, one line each, for people.
+        selection: Which recordings of the set were asked for; empty where there is no such choice.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Listing:
     sensor_hw: tuple[int, int] | None
     read_options: ReadOptions = field(default_factory=ReadOptions)
     problems: tuple[str, ...] = field(default=())
+    selection: str = ""
 
     def with_options(self, options: ReadOptions) -> "Listing":
         """Return the same listing, read another way."""

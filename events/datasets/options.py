@@ -15,8 +15,10 @@ class ListOptions:
         allow_missing: Go on where a whole class or a whole split has no recordings.
         trust: Which of the two is right where a recording's name and its folder say different
             classes; None makes that an error.
+        select: Which recordings of the set are taken; empty for a set without such a choice.
     """
 
     split: str
     allow_missing: bool = False
     trust: Trust | None = None
+    select: str = ""

@@ -1,9 +1,11 @@
 """The data sets that can be listed, and so converted: one row per set."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from events.datasets import mnist_dvs
+from events.datasets.class_folders import list_asl_dvs, list_dvs_lip, list_n_caltech101, list_n_cars
 from events.datasets.dvs_cifar10 import list_dvs_cifar10
 from events.datasets.folder import list_folder
 from events.datasets.listing import Listing
@@ -24,6 +26,7 @@ class DatasetEntry:
         splits: The splits it has; `random` stands for `random:SEED:TRAIN[:VALIDATION]`.
         default_split: The one used where none is asked for.
         labels_in_names: Whether a recording's name also says its class, so that `trust` can matter.
+        selections: Which recordings may be asked for: name and meaning, the default first.
     """
 
     title: str
@@ -32,6 +35,7 @@ class DatasetEntry:
     splits: tuple[str, ...]
     default_split: str
     labels_in_names: bool = False
+    selections: Mapping[str, str] = field(default_factory=dict)
 
 
 DATASETS: dict[str, DatasetEntry] = {
@@ -50,6 +54,42 @@ DATASETS: dict[str, DatasetEntry] = {
         splits=(OFFICIAL, RANDOM),
         default_split=OFFICIAL,
     ),
+    "mnist-dvs": DatasetEntry(
+        title="MNIST-DVS",
+        layout="mnist_<digit>_scale<04|08|16>_<number>.aedat in any folders",
+        list_recordings=mnist_dvs.list_mnist_dvs,
+        splits=(RANDOM,),
+        default_split="random:0:0.9",
+        selections=mnist_dvs.SELECTIONS,
+    ),
+    "n-caltech101": DatasetEntry(
+        title="N-Caltech101",
+        layout="<class>/image_<number>.bin",
+        list_recordings=list_n_caltech101,
+        splits=(RANDOM,),
+        default_split="random:0:0.9",
+    ),
+    "ncars": DatasetEntry(
+        title="N-Cars",
+        layout="n-cars_train|n-cars_test/cars|background/obj_<number>_td.dat",
+        list_recordings=list_n_cars,
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "dvs-lip": DatasetEntry(
+        title="DVS-Lip",
+        layout="train|test/<word>/<number>.npy",
+        list_recordings=list_dvs_lip,
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "asl-dvs": DatasetEntry(
+        title="ASL-DVS",
+        layout="<letter>/<letter>_<number>.mat",
+        list_recordings=list_asl_dvs,
+        splits=(RANDOM,),
+        default_split="random:0:0.8",
+    ),
     "folder": DatasetEntry(
         title="any recordings in class folders",
         layout="<class>/<recording>, or train|validation|test/<class>/<recording>",
@@ -67,6 +107,7 @@ def list_samples(
     split: str | None = None,
     allow_missing: bool = False,
     trust: Trust | None = None,
+    select: str | None = None,
 ) -> Listing:
     """List the recordings of a data set below a folder, with labels and splits.
 
@@ -78,6 +119,7 @@ def list_samples(
         split: One of the data set's splits; None takes its default.
         allow_missing: Go on where a whole class or split has no recordings.
         trust: Which is right where a recording's name and its folder say different classes.
+        select: Which recordings of the set, one of its selections; None takes the first of them.
 
     Raises:
         DatasetError: There is no such data set, or the folder does not have its layout.
@@ -94,6 +136,23 @@ def list_samples(
             f"trust has no meaning for data set {dataset!r}: its labels come from folders or lists only"
         )
     rule = canonical_split(split or entry.default_split, allowed=entry.splits)
+    selection = _canonical_selection(dataset, entry, select)
     return entry.list_recordings(
-        Path(root), ListOptions(split=rule, allow_missing=allow_missing, trust=trust)
+        Path(root), ListOptions(split=rule, allow_missing=allow_missing, trust=trust, select=selection)
     )
+
+
+def _canonical_selection(dataset: str, entry: DatasetEntry, select: str | None) -> str:
+    """Return the selection to apply; empty for a data set without a choice."""
+    if select is None:
+        return next(iter(entry.selections), "")
+    name = select.strip().lower()
+    if not entry.selections:
+        raise ConfigError(f"select has no meaning for data set {dataset!r}: all of its recordings are taken")
+    if name not in entry.selections:
+        hint = did_you_mean(name, entry.selections)
+        raise ConfigError(
+            f"select {select!r} is not defined for data set {dataset!r}; "
+            f"known: {', '.join(entry.selections)}{hint}"
+        )
+    return name

@@ -173,6 +173,7 @@ class StoreConfig:
     class_names: tuple[str, ...]
     split_rule: str
     source: Mapping[str, Any]
+    selection: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON types, named as in the attribute `event_store`."""
@@ -192,6 +193,8 @@ class StoreConfig:
             "shard_samples": self.shard_samples,
             "source": dict(self.source),
         }
+        if self.selection:
+            plain["selection"] = self.selection
         return json.loads(json.dumps(plain))
 
     def hash(self) -> str:

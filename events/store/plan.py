@@ -116,6 +116,7 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
         class_names=listing.class_names,
         split_rule=listing.split_rule,
         source=source_identity(source_rows(listing.samples)),
+        selection=listing.selection,
     )
     return Plan(listing, config, shuffled_order(samples, settings.seed))
 

@@ -7,6 +7,7 @@ import pytest
 
 from events.datasets.listing import SPLIT_NAMES
 from events.datasets.registry import DATASETS, list_samples
+from events.datasets.splits import canonical_split
 from events.errors import ConfigError, DatasetError
 
 
@@ -127,6 +128,6 @@ class DatasetSuite:
 
     def test_has_a_row_with_a_usable_default(self):
         entry = DATASETS[self.dataset]
-        assert entry.default_split in entry.splits
+        assert canonical_split(entry.default_split, allowed=entry.splits) == entry.default_split
         assert entry.layout
         assert entry.title
