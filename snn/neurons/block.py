@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, distributed, nn
 
 from snn.errors import NeuronError
-from snn.neurons.block_ops import block_forward, pool_spikes
+from snn.neurons.arguments import settings_text
 from snn.neurons.executors import executor_for
 from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool, check_pool
 from snn.neurons.modules import Neuron
 from snn.neurons.operator import constant_when_traced
-from snn.neurons.ops import settings_text
+from snn.neurons.ops import neuron_forward, pool_spikes
 from snn.neurons.reference import NeuronParameters, check_input
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _fused(
         threshold = threshold.detach()
     options = (settings_text(neuron.settings), executor, pool)
     if isinstance(norm, nn.Identity):
-        out, v, *_ = block_forward(
+        out, v, *_ = neuron_forward(
             y, v, threshold, decay, None, None, None, None, mask, *options, "none", 0.0
         )
         return out, v
@@ -90,7 +90,7 @@ def _fused(
     of_batch = uses_batch(norm)
     mean, variance = (None, None) if of_batch else (norm.running_mean, norm.running_var)
     rule = "batch" if of_batch else "running"
-    out, v, _, mean, variance = block_forward(
+    out, v, _, mean, variance = neuron_forward(
         y, v, threshold, decay, norm.weight, norm.bias, mean, variance, mask, *options, rule, norm.eps
     )
     if norm.training and norm.track_running_stats:

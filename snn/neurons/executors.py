@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snn.errors import NeuronError, did_you_mean
-from snn.neurons import ops
+from snn.neurons import arguments, ops
 from snn.neurons.operator import constant_when_traced
 from snn.neurons.reference import NeuronParameters, check_input, state_dtype
 from snn.neurons.reference import run_neurons as run_reference
@@ -18,6 +18,8 @@ from snn.neurons.settings import NeuronSettings
 
 Executor = Literal["auto", "reference", "numba", "cuda"]
 EXECUTORS = ("auto", "reference", "numba", "cuda")
+# The fused executor of each device.
+FUSED = {"cpu": "numba", "cuda": "cuda"}
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +65,15 @@ def choose_executor(wanted: str, *, device_type: str, dtype: torch.dtype, settin
     check_executor(wanted)
     if wanted == "reference":
         return Choice("reference")
-    name = wanted if wanted != "auto" else {"cpu": "numba", "cuda": "cuda"}.get(device_type)
+    name = wanted if wanted != "auto" else FUSED.get(device_type)
     if name is None:
         return Choice("reference", (f"no fused neurons for device {device_type}",))
-    home = {"numba": "cpu", "cuda": "cuda"}[name]
-    if home != device_type:
+    if FUSED.get(device_type) != name:
+        fitting = ["auto", *filter(None, [FUSED.get(device_type)]), "reference"]
         raise NeuronError(
-            f"executor: found {name!r} for a current on {device_type}, expected auto or reference there"
+            f"executor: found {name!r} for a current on {device_type}, expected one of {', '.join(fitting)}"
         )
-    reason = ops.kernels(name).why_not(settings, dtype=dtype)
+    reason = arguments.kernels(name).why_not(settings, dtype=dtype)
     if reason is None:
         return Choice(name)
     return Choice("reference", (f"{name}: {reason}",))
@@ -145,9 +147,12 @@ def run_neurons(
     threshold = parameters.threshold
     if settings.threshold_gradient == "none":
         threshold = threshold.detach()
-    text = ops.settings_text(settings)
+    text = arguments.settings_text(settings)
     mask = None if learned_mask else mask
-    spikes, v, _ = ops.neuron_forward(x, v, threshold, parameters.decay, mask, text, name)
+    nothing = (None,) * 4
+    spikes, v, *_ = ops.neuron_forward(
+        x, v, threshold, parameters.decay, *nothing, mask, text, name, "none", "none", 0.0
+    )
     return (spikes.to(current.dtype) if learned_mask else spikes), v
 
 

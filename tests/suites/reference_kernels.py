@@ -1,7 +1,7 @@
 """Stand-in for a fused executor: the interface of the kernels, the arithmetic of the reference.
 
 What is tested around kernels (operators, modules, blocks) can be tested without any kernel:
-`monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)`.
+`monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: reference_kernels)`.
 """
 
 from concurrent.futures import ThreadPoolExecutor

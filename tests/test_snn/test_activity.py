@@ -70,8 +70,7 @@ def test_thresholds_per_channel_are_told_by_their_mean():
 
 
 def test_networks_that_run_blocks_as_one_are_seen_through(monkeypatch):
-    for user in ("ops", "block_ops"):
-        monkeypatch.setattr(f"snn.neurons.{user}.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: reference_kernels)
     torch.manual_seed(0)
     settings = ModelSettings("vgg5", width=0.25, dropout=0.0)
     network = build_model(settings, input_hw=(16, 16), classes=3).eval()

@@ -12,11 +12,10 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 from snn.errors import NeuronError
 from snn.neurons import block as block_module
 from snn.neurons.block import run_block
-from snn.neurons.block_ops import block_backward, block_forward
 from snn.neurons.kernels import numba_cpu
 from snn.neurons.kernels.launch import CHUNK
 from snn.neurons.modules import Neuron
-from snn.neurons.ops import settings_text
+from snn.neurons.ops import neuron_backward, neuron_forward, settings_text
 from snn.neurons.reference import NeuronParameters
 from snn.neurons.reference import run_neurons as run_reference
 from snn.neurons.settings import NEURONS
@@ -31,8 +30,7 @@ PER_CHANNEL = replace(LT, per_channel=True, learn_decay=True, decay=0.7, thresho
 @pytest.fixture
 def stand_in(monkeypatch):
     """Run blocks fused, by kernels made of the reference."""
-    monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)
-    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: reference_kernels)
     monkeypatch.setattr("snn.neurons.block.executor_for", lambda *_, **__: "numba")
 
 
@@ -207,7 +205,7 @@ def test_operators_keep_torchs_promises(fused, norm_rule, channels_last):
     if norm_rule != "none":
         norm = [draw(2, seed=seed).requires_grad_() for seed in (3, 4)] + [draw(2), draw(2).abs()]
     options = (settings_text(LT), "numba", "avg", norm_rule, 1e-5)
-    torch.library.opcheck(block_forward, (y, v, threshold, None, *norm, mask, *options))
+    torch.library.opcheck(neuron_forward, (y, v, threshold, None, *norm, mask, *options))
     if norm_rule == "batch":
         norm[2:] = channel_statistics(y)
     empty = y.new_empty(0, 2, 2, 4, 5)
@@ -215,8 +213,8 @@ def test_operators_keep_torchs_promises(fused, norm_rule, channels_last):
         empty = empty.movedim(-3, -1).contiguous().movedim(-1, -3)
     above = (draw(3, 2, 2, 2, 2), None)
     given = (y, v, threshold, None, *norm, mask, empty, *above, *options)
-    torch.library.opcheck(block_backward, (*given, True), test_utils=("test_schema", "test_faketensor"))
-    torch.library.opcheck(block_backward, (*given, False), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(neuron_backward, (*given, True), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(neuron_backward, (*given, False), test_utils=("test_schema", "test_faketensor"))
 
 
 def test_compiled_graphs_hold_one_node_a_direction(stand_in):
@@ -238,7 +236,7 @@ def test_compiled_graphs_hold_one_node_a_direction(stand_in):
     )
     out = compiled(y)
     grads = torch.autograd.grad(out, [y, *learned(norm, neuron)], torch.ones_like(out))
-    assert nodes == ["spikeline.block_forward.default", "spikeline.block_backward.default"]
+    assert nodes == ["spikeline.neuron_forward.default", "spikeline.neuron_backward.default"]
     out, _ = one_after_the_other(y, *expected, pool="avg")
     wanted = torch.autograd.grad(out, [y, *learned(*expected)], torch.ones_like(out))
     for a, b in zip(grads, wanted, strict=True):
@@ -305,7 +303,7 @@ def test_what_cannot_be_fused_runs_one_after_the_other(stand_in, norm, executor,
     if executor == "reference":
         monkeypatch.undo()
     block_module._say_once.cache_clear()
-    monkeypatch.setattr("snn.neurons.block.block_forward", None)
+    monkeypatch.setattr("snn.neurons.block.neuron_forward", None)
     y, neuron = draw(4, 2, 3, 4, 4), make_neuron(LT, 3, executor=executor)
     wanted = one_after_the_other(y, copy.deepcopy(norm), neuron, pool="max")
     with caplog.at_level(logging.INFO):

@@ -10,7 +10,7 @@ from suites import reference_kernels
 from suites.neuron_suite import NeuronSuite
 
 from snn.errors import NeuronError
-from snn.neurons import executors, ops
+from snn.neurons import arguments, executors
 from snn.neurons.executors import Choice, choose_executor, executor_for, explain, run_neurons
 from snn.neurons.kernels import cuda, numba_cpu
 from snn.neurons.reference import NeuronParameters
@@ -41,7 +41,7 @@ class TestThroughOperators(NeuronSuite):
 
     @pytest.fixture(autouse=True)
     def _kernels(self, monkeypatch):
-        monkeypatch.setattr(ops, "kernels", lambda executor: reference_kernels)
+        monkeypatch.setattr(arguments, "kernels", lambda executor: reference_kernels)
 
 
 class TestChoice:
@@ -74,7 +74,7 @@ class TestChoice:
 
     def test_an_executor_of_another_device_is_refused(self):
         with pytest.raises(
-            NeuronError, match=r"executor: found 'cuda' for a current on cpu, expected auto or reference"
+            NeuronError, match=r"executor: found 'cuda' for a current on cpu, expected one of auto, numba, reference"
         ):
             run_neurons(torch.zeros(2, 3), None, ONE, settings=LIF, executor="cuda")
 
@@ -127,7 +127,7 @@ class TestRefusals:
             def why_not(settings, *, dtype):
                 return None
 
-        monkeypatch.setattr(ops, "kernels", lambda executor: Never)
+        monkeypatch.setattr(arguments, "kernels", lambda executor: Never)
 
     @pytest.mark.parametrize(
         ("change", "message"),

@@ -25,18 +25,17 @@ def keep_input(seen, module, inputs):
 @pytest.fixture
 def fused(monkeypatch):
     """Run blocks fused, by kernels made of the reference; gives the calls of the operator."""
-    from snn.neurons.block_ops import block_forward
+    from snn.neurons.ops import neuron_forward
 
     calls = []
 
     def forward(*arguments):
         calls.append(arguments)
-        return block_forward(*arguments)
+        return neuron_forward(*arguments)
 
-    monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)
-    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: reference_kernels)
     monkeypatch.setattr("snn.neurons.block.executor_for", lambda *_, **__: "numba")
-    monkeypatch.setattr("snn.neurons.block.block_forward", forward)
+    monkeypatch.setattr("snn.neurons.block.neuron_forward", forward)
     return calls
 
 

@@ -173,8 +173,7 @@ def test_settings_are_values():
 @pytest.fixture
 def fused(monkeypatch):
     """Run blocks fused, by kernels made of the reference."""
-    monkeypatch.setattr("snn.neurons.ops.kernels", lambda executor: reference_kernels)
-    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: reference_kernels)
+    monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: reference_kernels)
     choose = lambda wanted, **_: "reference" if wanted == "reference" else "numba"  # noqa: E731
     monkeypatch.setattr("snn.neurons.block.executor_for", choose)
 

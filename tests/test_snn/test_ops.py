@@ -9,7 +9,8 @@ from suites import reference_kernels
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from snn.neurons import executors, ops
+from snn.neurons import arguments, executors, ops
+from snn.neurons.arguments import settings_from_text, settings_text
 from snn.neurons.kernels.launch import CHUNK
 from snn.neurons.membrane import MEMBRANES, MembraneSettings
 from snn.neurons.modules import LIF, LT, MLIF, PLIF, Neuron
@@ -38,7 +39,7 @@ def kernels(request, monkeypatch):
     """
     executors.choose_executor.cache_clear()
     if getattr(request, "param", None) != "numba":
-        monkeypatch.setattr(ops, "kernels", lambda executor: reference_kernels)
+        monkeypatch.setattr(arguments, "kernels", lambda executor: reference_kernels)
     yield
     executors.choose_executor.cache_clear()
 
@@ -84,14 +85,27 @@ def leaves(settings, shape, *, seed=0, dtype=torch.float32):
 class TestSettingsText:
     @pytest.mark.parametrize("settings", [*NEURONS.values(), *PUBLISHED.values(), EVERYTHING])
     def test_comes_back_as_it_was(self, settings):
-        assert ops.settings_from_text(ops.settings_text(settings)) == settings
+        assert settings_from_text(settings_text(settings)) == settings
 
     def test_numbers_keep_every_digit(self):
         settings = replace(
             EVERYTHING, decay=1 / 3, threshold=2**-40, membrane=replace(MEMBRANES["chip"], slope=0.1 + 0.2)
         )
-        found = ops.settings_from_text(ops.settings_text(settings))
+        found = settings_from_text(settings_text(settings))
         assert (found.decay, found.threshold, found.membrane.slope) == (1 / 3, 2**-40, 0.1 + 0.2)
+
+
+def forward_arguments(y, v, threshold, decay, mask, *, settings):
+    """Neurons alone: no normalisation, no pool."""
+    nothing = (None,) * 4
+    return (y, v, threshold, decay, *nothing, mask, settings_text(settings), "numba", "none", "none", 0.0)
+
+
+def backward_arguments(y, v, threshold, decay, mask, checkpoints, grad_out, grad_v, *, settings):
+    *tensors, text, executor, pool, norm, eps = forward_arguments(
+        y, v, threshold, decay, mask, settings=settings
+    )
+    return (*tensors, checkpoints, grad_out, grad_v, text, executor, pool, norm, eps, True)
 
 
 class TestDeclaration:
@@ -102,8 +116,8 @@ class TestDeclaration:
         given = leaves(EVERYTHING, (3, 2, 3, 4, 5))
         y = LAYOUTS[layout](given["current"].detach()).requires_grad_()
         mask = (draw(3, 2, 3) > 0).float()
-        arguments = (y, given["v"], given["threshold"], given["decay"], mask)
-        self.check(EVERYTHING, arguments, grad_v=draw(2, 3, 4, 5))
+        tensors = (y, given["v"], given["threshold"], given["decay"], mask)
+        self.check(EVERYTHING, tensors, grad_v=draw(2, 3, 4, 5))
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
     def test_opcheck_with_the_least(self, dtype):
@@ -116,31 +130,32 @@ class TestDeclaration:
         threshold = torch.full((3,), 0.5, requires_grad=True)
         self.check(NEURONS["lt"], (y, draw(2, 3, 4, 5), threshold, None, None), grad_v=draw(2, 3, 4, 5))
 
-    def check(self, settings, arguments, *, grad_v=None):
-        text = ops.settings_text(settings)
-        torch.library.opcheck(ops.neuron_forward, (*arguments, text, "numba"))
-        constants = [x if x is None else x.detach() for x in arguments]
+    def check(self, settings, given, *, grad_v=None):
+        torch.library.opcheck(ops.neuron_forward, forward_arguments(*given, settings=settings))
+        constants = [x if x is None else x.detach() for x in given]
         y = constants[0]
-        *_, checkpoints = ops.neuron_forward(*constants, text, "numba")
+        _, _, checkpoints, *_ = ops.neuron_forward(*forward_arguments(*constants, settings=settings))
         assert len(checkpoints) == (len(y) - 1) // CHUNK
-        gradients = (draw(*y.shape).to(y.dtype), grad_v)
-        torch.library.opcheck(ops.neuron_backward, (*constants, checkpoints, *gradients, text, "numba"))
+        gradients = (checkpoints, draw(*y.shape).to(y.dtype), grad_v)
+        torch.library.opcheck(
+            ops.neuron_backward, backward_arguments(*constants, *gradients, settings=settings)
+        )
 
     def test_opcheck_of_a_gradient_to_differentiate(self):
         given = leaves(SMOOTH, (2, 2, 3))
         checkpoints, gradient = torch.zeros(0, 2, 3), draw(2, 2, 3).requires_grad_()
         torch.library.opcheck(
             ops.neuron_backward,
-            (*given.values(), None, checkpoints, gradient, None, ops.settings_text(SMOOTH), "numba"),
+            backward_arguments(*given.values(), None, checkpoints, gradient, None, settings=SMOOTH),
         )
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_results_lie_in_memory_as_the_current_does(self, layout):
         y = LAYOUTS[layout](draw(CHUNK + 3, 2, 3, 4, 5))
         results = ops.neuron_forward(
-            y, None, torch.tensor(1.0), None, None, ops.settings_text(SMOOTH), "numba"
+            *forward_arguments(y, None, torch.tensor(1.0), None, None, settings=SMOOTH)
         )
-        for result in results:
+        for result in results[:3]:
             in_memory = result.movedim(-3, -1) if layout == "channels last" else result
             assert in_memory.is_contiguous()
 

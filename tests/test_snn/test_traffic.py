@@ -94,7 +94,7 @@ def moved(monkeypatch):
         return results
 
     kernels = SimpleNamespace(forward=forward, backward=backward)
-    monkeypatch.setattr("snn.neurons.block_ops.kernels", lambda executor: kernels)
+    monkeypatch.setattr("snn.neurons.arguments.kernels", lambda executor: kernels)
     monkeypatch.setattr("snn.neurons.block.executor_for", lambda *_, **__: "numba")
     return counts
 
