@@ -9,6 +9,7 @@ from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausib
 from events.readers.aedat_header import VERSION_MARK
 from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
 from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, open_npz
+from events.readers.event_stream import ES_MARK, open_event_stream
 from events.readers.plausible import looks_like_records, records_fit
 from events.readers.signatures import name_foreign
 from events.readers.source import Source, open_source
@@ -33,6 +34,7 @@ READERS: dict[str, Reader] = {
     "aedat1": Reader("AEDAT 1.0 (jAER)", open_aedat1),
     "aedat2": Reader("AEDAT 2.0 (jAER)", open_aedat2),
     "bin40": Reader("5-byte records (N-MNIST, N-Caltech101, SLAYER)", open_bin40),
+    "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
     "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
     "npy": Reader("NumPy structured array (.npy)", open_npy),
     "csv": Reader("text columns", open_csv),
@@ -40,7 +42,7 @@ READERS: dict[str, Reader] = {
 
 DEFAULT_OPTIONS = ReadOptions()
 
-READABLE = "AEDAT 1 and 2, 5-byte records, .npz, .npy and CSV"
+READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, .npz, .npy and CSV"
 
 
 def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:
@@ -78,6 +80,8 @@ def identify_source(source: Source) -> str:
         if holds_arrays(source):
             return "npz"
         raise UnknownFormat(f"{source.path}: a zip archive without NumPy arrays; unpack it first")
+    if head.startswith(ES_MARK):
+        return "es"
     foreign = name_foreign(head)
     if foreign is not None:
         raise UnknownFormat(f"{source.path}: {foreign}: this version reads {READABLE}")

@@ -11,12 +11,14 @@ from events.errors import ConfigError
 from events.writers.aedat import write_aedat
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
+from events.writers.event_stream_file import write_event_stream
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
     "aedat1": partial(write_aedat, version=1),
     "aedat2": partial(write_aedat, version=2),
     "bin40": write_bin40,
+    "es": write_event_stream,
     "npz": write_npz,
     "npy": write_npy,
     "csv": write_csv,

@@ -79,7 +79,6 @@ def test_header_of_a_davis_without_events(samples):
         ("evt3/faery_evt3.raw", r"Prophesee RAW \(EVT\)"),
         ("dat/faery_gen4_first300k.dat", "Prophesee DAT"),
         ("dat/tonic_sample_ncars.dat", "Prophesee DAT"),
-        ("es/dvs.es", r"Event Stream \(\.es\)"),
         ("hdf5/evl_event.hdf5", "HDF5"),
         ("rosbag/ecpy_test_events_1.bag", "a ROS 1 bag"),
     ],
