@@ -11,11 +11,12 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from snn.errors import NeuronError
 from snn.neurons import block as block_module
+from snn.neurons.arguments import settings_text
 from snn.neurons.block import run_block
 from snn.neurons.kernels import numba_cpu
 from snn.neurons.kernels.launch import CHUNK
 from snn.neurons.modules import Neuron
-from snn.neurons.ops import neuron_backward, neuron_forward, settings_text
+from snn.neurons.ops import neuron_backward, neuron_forward
 from snn.neurons.reference import NeuronParameters
 from snn.neurons.reference import run_neurons as run_reference
 from snn.neurons.settings import NEURONS

@@ -74,7 +74,8 @@ class TestChoice:
 
     def test_an_executor_of_another_device_is_refused(self):
         with pytest.raises(
-            NeuronError, match=r"executor: found 'cuda' for a current on cpu, expected one of auto, numba, reference"
+            NeuronError,
+            match=r"executor: found 'cuda' for a current on cpu, expected one of auto, numba, reference",
         ):
             run_neurons(torch.zeros(2, 3), None, ONE, settings=LIF, executor="cuda")
 
