@@ -98,7 +98,8 @@ def aedat_header(source: Source, record_bytes: int) -> AedatHeader:
     layout = plausible_layout(record_bytes)
 
     def data_fits(head: bytes, start: int) -> bool:
-        return (source.size - start) % record_bytes == 0 and records_fit(head, start, layout)
+        whole = source.open_ended or (source.size - start) % record_bytes == 0
+        return whole and records_fit(head, start, layout)
 
     return read_header(source, data_fits=data_fits)
 

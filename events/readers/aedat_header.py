@@ -94,7 +94,8 @@ def split_lines(source: Source) -> tuple[bytes, list[int], bool]:
         line_ends = find_line_ends(head)
         start = line_ends[-1] if line_ends else 0
         unfinished = UNFINISHED_LINE.match(head, start) is not None
-        if len(head) == source.size or not (unfinished or len(head) - start < HEAD_BYTES // 2):
+        short = len(head) - start < HEAD_BYTES // 2 and not source.open_ended
+        if len(head) == source.size or not (unfinished or short):
             return head, line_ends, unfinished and len(head) == source.size
         if len(head) >= LARGEST_HEADER_BYTES:
             raise DamagedRecording(

@@ -96,7 +96,11 @@ class RecordPass:
         """
         words = out.view(np.int64)
         n = 0
-        while n < len(out) and self._have(self._layout.record_bytes):
+        # What arrives live is delivered as it comes, and waited for only where there is nothing yet.
+        live = self._source.open_ended
+        while n < len(out) and (not (live and n) or self._stop - self._at >= self._layout.record_bytes):
+            if not self._have(self._layout.record_bytes):
+                break
             self._at, written, damaged = decode(
                 self._raw,
                 self._at,
@@ -163,11 +167,13 @@ class RecordPass:
             piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
             target[: len(piece)] = piece
             done = len(piece)
+        elif self._source.open_ended:
+            done = self._source.read_into(target.data, self._next)
         else:
             if self._descriptor is None:
                 self._descriptor = open_descriptor(self._source.path)
             done = os.preadv(self._descriptor, [target.data], self._next)
-        if done == 0:  # somebody cut the file while it was read
+        if done == 0:  # the end of a live source, or somebody cut the file while it was read
             self._end = self._next
         self._stop += done
         self._next += done
@@ -236,6 +242,8 @@ class RecordPass:
         report = self._report
         report.events += len(events)
         report.bytes_read = self._position - report.bytes_skipped
+        if self._source.open_ended:
+            report.bytes_total = self._next
         report.special_events = int(self._counts[SPECIAL])
         report.out_of_sensor = int(self._counts[OUT_OF_SENSOR])
         report.backward_steps = int(self._clock[BACKWARD])

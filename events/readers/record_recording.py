@@ -72,17 +72,21 @@ class RecordRecording(Recording):
         self._data_offset = data_offset
         self._max_records = max_records
         self._header_damage = header_damage
-        self._record_bytes = layout_for((1, 1)).record_bytes
+        layout = layout_for((1, 1))
+        self._record_bytes = layout.record_bytes
+        self._last_yx = layout.y_mask, layout.x_mask  # largest row and column that an address can say
 
     @cached_property
     def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width in pixels; guessed from the events, by reading them once, where not known."""
         if self._sensor_hw is not None:
             return self._sensor_hw
+        if self._source.open_ended:  # nothing can be read ahead: the largest there is
+            return self._guess_sensor(*self._last_yx)
         last_y = last_x = 0
         out = np.empty(min(self.record_count, DEFAULT_CHUNK_EVENTS), EVENT_DTYPE)
         lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
-        with self._pass(self._guess_sensor(255, 255), lenient, FileReport("", self.format)) as reading:
+        with self._pass(self._guess_sensor(*self._last_yx), lenient, FileReport("", self.format)) as reading:
             while n := reading.fill(out):
                 last_y = max(last_y, int(out["y"][:n].max()))
                 last_x = max(last_x, int(out["x"][:n].max()))
@@ -106,10 +110,12 @@ class RecordRecording(Recording):
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return self.read_into(EventBuffer())
+        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Decode all events straight into a buffer; see `Recording.read_into`."""
+        if self._source.open_ended:
+            return super().read_into(buffer)
         out = buffer.room(self.record_count)
         with self._new_pass() as reading:
             events = out[: reading.fill(out)]

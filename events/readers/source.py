@@ -30,6 +30,15 @@ class Source:
         """Whether `head` is the whole file."""
         return len(self.head) == self.size
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether more bytes may arrive than `size` says; see `events.readers.live`."""
+        return False
+
+    def read_into(self, target: memoryview, position: int) -> int:
+        """Read bytes from `position` on into `target`; return how many."""
+        raise NotImplementedError("a file at rest is read through a descriptor of its pass")
+
     def read(self, offset: int, count: int) -> bytes:
         """Return up to `count` bytes from `offset`, fewer only at the end of the file."""
         if offset + count <= len(self.head) or self.whole:
