@@ -48,6 +48,8 @@ class ReadOptions:
         format: Name of the format (a key of `events.readers.READERS`); None identifies it by content.
         columns: Order of columns that a file does not name, such as `t,x,y,p`; `t:s`, `t:ms` or `t:us`
             says the unit of time. For `.npy`, `.npz` and CSV.
+        stream: Number of the event stream to read, of a file that holds several (AEDAT 4); None takes the
+            first. Streams are never mixed.
     """
 
     orientation: Orientation = "jaer"
@@ -57,6 +59,7 @@ class ReadOptions:
     sensor_hw: tuple[int, int] | None = None
     format: str | None = None
     columns: str | None = None
+    stream: int | None = None
 
 
 @dataclass
@@ -71,6 +74,9 @@ class FileReport:
         events: Events delivered.
         partial_records: 1 where the file ends inside a record, else 0.
         special_events: Records that are no pixel (external or sync events), left out.
+        invalid_events: Events that the recording software marked invalid, left out.
+        other_packets: Packets of something else than the events read: frames, IMU samples, another stream.
+        damaged_packets: Packets of events that could not be read, left out.
         out_of_sensor: Events outside the sensor, left out.
         backward_steps: Times at which the clock fell by less than a wrap; the events are kept.
         largest_backward_us: The largest of these steps in microseconds.
@@ -89,6 +95,9 @@ class FileReport:
     events: int = 0
     partial_records: int = 0
     special_events: int = 0
+    invalid_events: int = 0
+    other_packets: int = 0
+    damaged_packets: int = 0
     out_of_sensor: int = 0
     backward_steps: int = 0
     largest_backward_us: int = 0
