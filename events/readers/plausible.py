@@ -50,7 +50,7 @@ def mostly_in_step(raw: np.ndarray, layout: RecordLayout) -> bool:
     first = np.int64(-1)
     previous = np.int64(-1)
     for i in range(count):
-        address, stored = load(raw, i * size, size)
+        address, stored = load(raw, i * size, layout)
         if is_special(address, layout):
             continue
         x, y, _ = pixel(address, layout)

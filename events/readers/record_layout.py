@@ -1,10 +1,12 @@
 """Records of fixed length: where their bits are, and the loops that decode them.
 
-A record is an address followed by a time, both big-endian. Three layouts are in use:
+A record is an address followed by a time, both big-endian; in Prophesee DAT a time followed by an address,
+both little-endian. Four layouts are in use:
 
 | bytes | format | address | time |
 |---|---|---|---|
 | 8 | AEDAT 2.0 | 32 bits | 32 bits |
+| 8, little-endian | Prophesee DAT | 32 bits | 32 bits |
 | 6 | AEDAT 1.0 | 16 bits | 32 bits |
 | 5 | N-MNIST family | 17 bits | 23 bits |
 
@@ -65,6 +67,7 @@ class RecordLayout(NamedTuple):
         marker_row: Row bits that mark a time overflow, or -1; every later time gains `marker_us`.
         marker_us: See `marker_row`.
         height, width: Of the sensor, in pixels.
+        little: 1 where a record of eight bytes is little-endian, its time first; else 0.
     """
 
     record_bytes: int
@@ -84,6 +87,7 @@ class RecordLayout(NamedTuple):
     marker_us: int
     height: int
     width: int
+    little: int = 0
 
 
 @njit(cache=True, nogil=True)
@@ -134,12 +138,24 @@ def load_5(raw: np.ndarray, at: int) -> tuple[np.uint64, np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def load(raw: np.ndarray, at: int, record_bytes: int) -> tuple[np.uint64, np.uint64]:
+def load_8_little(raw: np.ndarray, at: int) -> tuple[np.uint64, np.uint64]:
+    """Return address and time of the little-endian record of eight bytes that starts at a byte."""
+    time = address = np.uint64(0)
+    for i in range(4):
+        time |= np.uint64(raw[at + i]) << np.uint64(8 * i)
+        address |= np.uint64(raw[at + 4 + i]) << np.uint64(8 * i)
+    return address, time
+
+
+@njit(cache=True, nogil=True)
+def load(raw: np.ndarray, at: int, layout: RecordLayout) -> tuple[np.uint64, np.uint64]:
     """Return address and time of the record that starts at a byte."""
-    if record_bytes == 5:
+    if layout.record_bytes == 5:
         return load_5(raw, at)
-    if record_bytes == 6:
+    if layout.record_bytes == 6:
         return load_6(raw, at)
+    if layout.little == 1:
+        return load_8_little(raw, at)
     high, time = load_6(raw, at + 2)
     return (np.uint64(raw[at]) << np.uint64(24)) | (np.uint64(raw[at + 1]) << np.uint64(16)) | high, time
 
@@ -182,7 +198,7 @@ def put(out: np.ndarray, i: int, time_us: int | np.int64, x: np.uint64, y: np.ui
     out[2 * i + 1] = np.int64(x | (y << np.uint64(16)) | (p << np.uint64(32)))
 
 
-# The three loops below differ in how a record is loaded. Each keeps one unsigned word of suspicion and no
+# The four loops below differ in how a record is loaded. Each keeps one unsigned word of suspicion and no
 # branch: that is what the compiler turns into vector instructions (checked: 4 times slower otherwise).
 
 
@@ -210,6 +226,28 @@ def decode_block_8(
     bad = np.uint64(0)
     for i in range(len(words)):
         record = swap_words(words[i])
+        address = record >> np.uint64(32)
+        time = record & np.uint64(0xFFFFFFFF)
+        x, y, p = pixel(address, layout)
+        bad |= suspicion(address, x, y, layout) | unsteady(time - previous, limit_us)
+        previous = time
+        put(out, i, np.int64(time) + add_us, x, y, p)
+    return bad
+
+
+@njit(cache=True, nogil=True)
+def decode_block_8_little(
+    words: np.ndarray,
+    out: np.ndarray,
+    layout: RecordLayout,
+    previous: np.uint64,
+    add_us: int,
+    limit_us: np.uint64,
+) -> np.uint64:
+    """Decode little-endian records of eight bytes as `decode_block_8` does."""
+    bad = np.uint64(0)
+    for i in range(len(words)):
+        record = words[i]
         address = record >> np.uint64(32)
         time = record & np.uint64(0xFFFFFFFF)
         x, y, p = pixel(address, layout)
@@ -273,14 +311,16 @@ def decode_block(
     Where it is False, what is in `out` is void and the clock as it was.
     """
     size = layout.record_bytes
-    first = np.int64(load(records, 0, size)[1]) + marker_us
+    first = np.int64(load(records, 0, layout)[1]) + marker_us
     fresh = clock[STARTED] == 0
     if fresh:
         start(clock, first)
     previous = np.uint64(clock[RAW_US] - marker_us)
     limit = np.uint64(limit_us)
     add_us = clock[OFFSET_US] - clock[ORIGIN_US] + marker_us
-    if size == 8:
+    if size == 8 and layout.little == 1:
+        bad = decode_block_8_little(records.view(np.uint64), out, layout, previous, add_us, limit)
+    elif size == 8:
         bad = decode_block_8(records.view(np.uint64), out, layout, previous, add_us, limit)
     elif size == 6:
         bad = decode_block_6(records, out, layout, previous, add_us, limit)
@@ -289,7 +329,7 @@ def decode_block(
     if bad != 0:
         clock[STARTED] = 0 if fresh else 1
         return False
-    clock[RAW_US] = np.int64(load(records, len(records) - size, size)[1]) + marker_us
+    clock[RAW_US] = np.int64(load(records, len(records) - size, layout)[1]) + marker_us
     clock[LEAP_FROM_US] = -1
     return True
 
@@ -324,7 +364,7 @@ def decode_singly(
     """Decode whole records one by one, as `decode` does, from event n on; there is room for all of them."""
     size = layout.record_bytes
     while at < stop:
-        address, stored = load(raw, at, size)
+        address, stored = load(raw, at, layout)
         raw_us = np.int64(stored) + counts[MARKERS] * layout.marker_us
         x, y, p = pixel(address, layout)
         bad = suspicion(address, x, y, layout) != 0
@@ -412,7 +452,7 @@ def records_in_step(raw: np.ndarray, at: int, stop: int, wanted: int, layout: Re
     found = 0
     previous = np.int64(0)
     while found < wanted and at + size <= stop:
-        address, stored = load(raw, at, size)
+        address, stored = load(raw, at, layout)
         x, y, _ = pixel(address, layout)
         # Modulo 2^32, so that a wrap is in step.
         step = (np.int64(stored) - previous) & 0xFFFFFFFF if found > 0 else 0
@@ -445,7 +485,7 @@ def in_order(raw: np.ndarray, at: int, last: int, previous: int | np.int64, layo
     """Whether the clock never falls, from a stored time over the record at `at` to the one at `last`."""
     size = layout.record_bytes
     while at <= last:
-        address, stored = load(raw, at, size)
+        address, stored = load(raw, at, layout)
         x, y, _ = pixel(address, layout)
         if suspicion(address, x, y, layout) == 0:
             # Modulo 2^32, so that a wrap is no fall.

@@ -9,8 +9,10 @@ from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausib
 from events.readers.aedat_header import VERSION_MARK
 from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
 from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, open_npz
+from events.readers.dat import open_dat
 from events.readers.event_stream import ES_MARK, open_event_stream
 from events.readers.plausible import looks_like_records, records_fit
+from events.readers.prophesee import looks_like_headerless_dat, prophesee_format
 from events.readers.signatures import name_foreign
 from events.readers.source import Source, open_source
 from events.readers.text import is_text, open_csv
@@ -35,6 +37,7 @@ READERS: dict[str, Reader] = {
     "aedat2": Reader("AEDAT 2.0 (jAER)", open_aedat2),
     "bin40": Reader("5-byte records (N-MNIST, N-Caltech101, SLAYER)", open_bin40),
     "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
+    "dat": Reader("Prophesee DAT", open_dat),
     "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
     "npy": Reader("NumPy structured array (.npy)", open_npy),
     "csv": Reader("text columns", open_csv),
@@ -82,6 +85,9 @@ def identify_source(source: Source) -> str:
         raise UnknownFormat(f"{source.path}: a zip archive without NumPy arrays; unpack it first")
     if head.startswith(ES_MARK):
         return "es"
+    prophesee = prophesee_format(source)
+    if prophesee in READERS:
+        return prophesee
     foreign = name_foreign(head)
     if foreign is not None:
         raise UnknownFormat(f"{source.path}: {foreign}: this version reads {READABLE}")
@@ -91,6 +97,8 @@ def identify_source(source: Source) -> str:
         return "csv"
     if head.startswith(b"#") and headed_aedat1(source):
         return "aedat1"
+    if looks_like_headerless_dat(head):
+        return "dat"
     if looks_like_records(head, bin40_layout(KNOWN_SENSORS[-1])):
         return "bin40"
     if looks_like_records(head, plausible_layout(6)):

@@ -123,7 +123,7 @@ def davis_address(events: np.ndarray, sensor_hw: tuple[int, int], *, orientation
     return (x << DAVIS_X_SHIFT) | (y << DAVIS_Y_SHIFT) | (events["p"].astype(np.uint32) << DAVIS_P_SHIFT)
 
 
-def check_steps(t: np.ndarray, previous: int | None) -> None:
+def check_steps(t: np.ndarray, previous: int | None, *, format_name: str = "AEDAT") -> None:
     """Refuse times that 32 bits cannot bring back.
 
     Raises:
@@ -135,6 +135,6 @@ def check_steps(t: np.ndarray, previous: int | None) -> None:
     largest = int(np.abs(steps).max())
     if largest >= HALF_WRAP_US or int(t.min()) < 0:
         raise ConfigError(
-            f"times from {int(t.min())} us with a step of {largest} us do not fit AEDAT; expected times from "
-            f"0 and steps below {HALF_WRAP_US} us"
+            f"times from {int(t.min())} us with a step of {largest} us do not fit {format_name}; expected "
+            f"times from 0 and steps below {HALF_WRAP_US} us"
         )

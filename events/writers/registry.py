@@ -11,6 +11,7 @@ from events.errors import ConfigError
 from events.writers.aedat import write_aedat
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
+from events.writers.dat import write_dat
 from events.writers.event_stream_file import write_event_stream
 from events.writers.text import write_csv
 
@@ -19,6 +20,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     "aedat2": partial(write_aedat, version=2),
     "bin40": write_bin40,
     "es": write_event_stream,
+    "dat": write_dat,
     "npz": write_npz,
     "npy": write_npy,
     "csv": write_csv,

@@ -81,7 +81,6 @@ def test_regular_bytes_are_no_recording(tmp_path, content):
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"AEDAT 3 \(cAER\)"),
         (b"#!AER-DAT4.0\r\n\x10\x00", r"AEDAT 4 \(DV\)"),
         (b"% evt 3.0\n% end\n\x00", r"Prophesee RAW \(EVT\)"),
-        (b"% Data file containing CD events\n\x0c\x08", "Prophesee DAT"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"MATLAB 5.0 MAT-file, Platform", "a MATLAB file"),
         (b"\x1f\x8b\x08", "gzip; unpack it first"),

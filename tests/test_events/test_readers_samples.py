@@ -13,6 +13,7 @@ DIGESTED = [
     *(f"aedat2/{name}.aedat" for name in ("iliis_checkerboard_1", "iliis_checkerboard_2")),
     *(f"dvsgesture/b{number}.bs2" for number in range(1, 8)),
     "ncaltech101/faces_easy_0001.bin",
+    *("dat/faery_gen4_first300k.dat", "dat/tonic_sample_ncars.dat"),
 ]
 
 
@@ -77,8 +78,6 @@ def test_header_of_a_davis_without_events(samples):
         ("aedat4/evl_sample.aedat4", r"AEDAT 4 \(DV\)"),
         ("evt2/faery_evt2.raw", r"Prophesee RAW \(EVT\)"),
         ("evt3/faery_evt3.raw", r"Prophesee RAW \(EVT\)"),
-        ("dat/faery_gen4_first300k.dat", "Prophesee DAT"),
-        ("dat/tonic_sample_ncars.dat", "Prophesee DAT"),
         ("hdf5/evl_event.hdf5", "HDF5"),
         ("rosbag/ecpy_test_events_1.bag", "a ROS 1 bag"),
     ],
