@@ -160,7 +160,8 @@ def _train_process(
     network = new_network(experiment, job.store)
     # The same weights everywhere, but not the same dropout.
     torch.manual_seed(experiment.seed + fabric.global_rank)
-    observer = RunObserver(RunFolder(job.run), settings, display)
+    compiles = not explain_executor(experiment.model, fabric).startswith("reference")
+    observer = RunObserver(RunFolder(job.run), settings, display, compiles=compiles)
     if job.resume and fabric.global_rank == 0:
         observer.go_back_to(load_checkpoint(RunFolder(job.run).checkpoints / LAST)["feed"]["epoch"])
     with _train_feed(fabric, job) as feed, _validation_feed(fabric, job) as validation, observer:

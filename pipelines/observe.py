@@ -1,5 +1,6 @@
 """What a run writes down and shows while it trains: metrics.jsonl, TensorBoard, a line for each epoch."""
 
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -11,13 +12,35 @@ from snn.training.loop import BatchSource, Training
 from snn.training.settings import TrainSettings
 
 
+# Seconds after which the first batch is taken to be waiting for a compiler.
+COMPILING_AFTER_S = 4.0
+
+
 class RunObserver:
     """Writes each epoch to the run folder and to the display."""
 
-    def __init__(self, folder: RunFolder, settings: TrainSettings, display: Display) -> None:
+    def __init__(
+        self, folder: RunFolder, settings: TrainSettings, display: Display, *, compiles: bool = False
+    ) -> None:
+        """Observe a run.
+
+        Args:
+            folder: Where epochs are written down.
+            settings: How it is trained.
+            display: Who is told how it goes.
+            compiles: Whether what runs the neurons may have to be compiled first, which is then said.
+        """
         self._folder, self._settings, self._display = folder, settings, display
+        self._compiles = compiles
         self._writer: Any = None
         self._began = time.monotonic()
+        self._waiting = threading.Timer(COMPILING_AFTER_S, self._say_compiling)
+        self._waiting.daemon = True
+
+    def _say_compiling(self) -> None:
+        self._display.say(
+            "compiling  the first batch takes long: a first run compiles the neurons, and keeps that on disk"
+        )
 
     def go_back_to(self, epoch: int) -> None:
         """Forget epochs after the given number: they are trained again."""
@@ -26,6 +49,7 @@ class RunObserver:
 
     def on_batch(self, training: Training, source: BatchSource) -> None:
         """Show how far the epoch is."""
+        self._waiting.cancel()
         totals = training.totals
         self._display.progress(
             f"epoch {source.epoch + 1:3d}/{self._settings.epochs}",
@@ -68,10 +92,13 @@ class RunObserver:
         self._writer.flush()
 
     def __enter__(self) -> "RunObserver":
+        if self._compiles:
+            self._waiting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._waiting.cancel()
         if self._writer is not None:
             self._writer.close()

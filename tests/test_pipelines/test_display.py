@@ -6,7 +6,18 @@ import pytest
 from rich.console import Console
 
 from pipelines import display as display_module
-from pipelines.display import Bars, PlainLines
+from pipelines.display import Bars, PlainLines, Silent
+from pipelines.observe import RunObserver
+from pipelines.run_folder import RunFolder
+from snn.training.settings import TrainSettings
+
+
+class Said(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -52,3 +63,13 @@ def test_bars_print_text_as_it_is():
         bars.progress("epoch   2/2", 1, 10)
     assert out.getvalue().startswith("a [bold]path[/bold] " + "x" * 80 + "\n")
     assert [task.description for task in bars._progress.tasks] == ["epoch   2/2"]
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_first_batch_that_takes_long_is_explained_where_kernels_compile(monkeypatch, tmp_path, compiles):
+    monkeypatch.setattr("pipelines.observe.COMPILING_AFTER_S", 0.0)
+    said = Said()
+    with RunObserver(RunFolder(tmp_path), TrainSettings(), said, compiles=compiles) as observer:
+        if compiles:
+            observer._waiting.join()
+    assert [line.split()[0] for line in said.lines] == (["compiling"] if compiles else [])
