@@ -43,12 +43,14 @@ def estimate(plan: Plan, *, workers: int = 1) -> Estimate:
     places = sorted({place * (len(samples) - 1) // (ESTIMATE_FILES - 1) for place in range(ESTIMATE_FILES)})
     sizes, seconds, reasons = [], [], []
     for place in places:
-        path = plan.listing.root / samples[place].path
+        path, part = plan.listing.root / samples[place].path, samples[place].t_range_us
         try:
-            bin_recording(open_recording(path, plan.config.read), plan.config.binning)
+            bin_recording(open_recording(path, plan.config.read), plan.config.binning, t_range_us=part)
             # Timed the second time: the first one may have compiled the kernels.
             started = time.perf_counter()
-            frames = bin_recording(open_recording(path, plan.config.read), plan.config.binning)
+            frames = bin_recording(
+                open_recording(path, plan.config.read), plan.config.binning, t_range_us=part
+            )
             sizes.append(len(encode_sample(frames.frames, plan.config.codec)))
             seconds.append(time.perf_counter() - started)
         except (EventsError, OSError) as error:

@@ -87,7 +87,12 @@ def convert(
     ] = None,
     select: Annotated[
         str | None,
-        _option(READING, "Which recordings: mnist-dvs: all, scale4, scale8, scale16.", default="all"),
+        _option(
+            READING,
+            "Which recordings. mnist-dvs: all, scale4, scale8, scale16. dvs-gesture: every-row (1,464), "
+            "first-row or joined-rows (at most 1,342).",
+            default="the first named",
+        ),
     ] = None,
     orientation: Annotated[
         Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,

@@ -215,8 +215,9 @@ CATALOGUE: dict[str, KnownSet] = {
             "A. Amir, B. Taba, D. Berg, T. Melano, J. McKinstry et al.: A Low Power, Fully Event-Based "
             "Gesture Recognition System. CVPR 2017. doi:10.1109/CVPR.2017.781"
         ),
+        convert_as="dvs-gesture",
         note=(
-            "Libraries count 1,341 to 1,464 gestures. In IBM's box "
+            "Libraries count 1,341 to 1,464 gestures: see --select in docs/datasets.md. In IBM's box "
             "(ibm.ent.box.com/s/3hiq58ww1pbbjrinh367ykfdf60xsfm8), by hand; md5 of DvsGesture.tar.gz: "
             "8a5c71fb11e24e5ca5b11866ca6c00a1. Official split by user: 1 to 23, 24 to 29."
         ),

@@ -11,7 +11,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled recording.
+    """One labelled recording, or a part of one.
 
     Attributes:
         path: Relative to the listing's root, with forward slashes.
@@ -19,6 +19,8 @@ class Sample:
         split: A name of `SPLIT_NAMES`.
         number: The recording's number in its class where the data set numbers them, else -1.
         size_bytes: Size of the file.
+        t_range_us: Where one file holds several samples: the sample is its events with start <= t < stop,
+            in microseconds of the recording's clock. None takes the whole recording.
     """
 
     path: str
@@ -26,6 +28,7 @@ class Sample:
     split: str
     number: int
     size_bytes: int
+    t_range_us: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

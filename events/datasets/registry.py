@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from events.datasets import mnist_dvs
+from events.datasets import dvs_gesture, gesture_labels, mnist_dvs
 from events.datasets.class_folders import list_asl_dvs, list_dvs_lip, list_n_caltech101, list_n_cars
 from events.datasets.dvs_cifar10 import list_dvs_cifar10
 from events.datasets.folder import list_folder
@@ -61,6 +61,14 @@ DATASETS: dict[str, DatasetEntry] = {
         splits=(RANDOM,),
         default_split="random:0:0.9",
         selections=mnist_dvs.SELECTIONS,
+    ),
+    "dvs-gesture": DatasetEntry(
+        title="DVS128 Gesture",
+        layout="user<NN>_<light>.aedat with user<NN>_<light>_labels.csv, trials_to_train|test.txt",
+        list_recordings=dvs_gesture.list_dvs_gesture,
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+        selections=gesture_labels.SELECTIONS,
     ),
     "n-caltech101": DatasetEntry(
         title="N-Caltech101",

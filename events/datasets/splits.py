@@ -27,6 +27,7 @@ class Unsplit(NamedTuple):
         size_bytes: Size of the file.
         key: What identifies the recording within its class whatever the folders around it are called.
         official: The split its publisher gave it, else None.
+        t_range_us: The part of the file that it is, else None.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Unsplit(NamedTuple):
     size_bytes: int
     key: str
     official: str | None = None
+    t_range_us: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,10 @@ def split_samples(
         by_label[recording.label].append(recording)
     samples: list[Sample] = []
     for label, members in sorted(by_label.items()):
-        members.sort(key=lambda recording: (recording.number, recording.path))
+        members.sort(key=lambda member: (member.number, member.path, member.t_range_us or ()))
         splits = _split_class(members, class_name=class_names[label], rule=rule, absolute=absolute)
         samples.extend(
-            Sample(m.path, label, split, m.number, m.size_bytes)
+            Sample(m.path, label, split, m.number, m.size_bytes, m.t_range_us)
             for m, split in zip(members, splits, strict=True)
         )
     return tuple(samples)

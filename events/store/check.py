@@ -11,7 +11,7 @@ from events.binning.settings import BinSettings
 from events.errors import EventsError, StoreError
 from events.readers.registry import open_recording
 from events.recording import ReadOptions
-from events.store.layout import STATUS_OK, content_digest, shard_name
+from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
 from events.store.reader import FrameStore, open_store
 from events.store.shard import file_crc32c
@@ -184,7 +184,7 @@ def _source_problem(
     if f"{file_crc32c(path):08x}" != source["crc32c"]:
         return f"{source['path']}: its content changed since the conversion"
     try:
-        frames = bin_recording(open_recording(path, read), binning)
+        frames = bin_recording(open_recording(path, read), binning, t_range_us=row_time_range(source))
         stored = store.read(position)
     except EventsError as error:
         return str(error)

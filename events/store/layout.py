@@ -124,8 +124,20 @@ def source_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
             "split": sample.split,
             "number": sample.number,
         }
+        | time_range_entry(sample.t_range_us)
         for sample in samples
     ]
+
+
+def time_range_entry(t_range_us: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what a row says of the part of a file that a sample is; empty for a whole file."""
+    return {} if t_range_us is None else {"t_range_us": list(t_range_us)}
+
+
+def row_time_range(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the part of its file that a row's sample is, [start, stop) in microseconds; None is all."""
+    start_stop = row.get("t_range_us")
+    return None if start_stop is None else (start_stop[0], start_stop[1])
 
 
 def source_identity(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,6 +150,8 @@ def source_identity(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     digest = sha256()
     for row in rows:
         identity = [row["path"], row["size_bytes"], row["label"], row["split"]]
+        if "t_range_us" in row:
+            identity.append(row["t_range_us"])
         digest.update(json.dumps(identity, ensure_ascii=False).encode() + b"\n")
     return {
         "files": len(rows),

@@ -21,11 +21,12 @@ from events.store.layout import (
     StoreConfig,
     default_shard_samples,
     differences,
+    row_time_range,
     shuffled_order,
     source_identity,
     source_rows,
 )
-from events.store.task import ShardJob
+from events.store.task import JobSource, ShardJob
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,10 @@ class Plan:
             shard=shard,
             slots=self.config.shard_samples,
             root=str(self.listing.root.absolute()),
-            sources=tuple((source, self.listing.samples[source].path) for source in sources),
+            sources=tuple(
+                JobSource(source, self.listing.samples[source].path, self.listing.samples[source].t_range_us)
+                for source in sources
+            ),
             read=self.config.read,
             binning=self.config.binning,
             frame_shape=self.config.frame_shape,
@@ -169,8 +173,8 @@ def changed_settings(
 
 def _changed_source(found: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]) -> str:
     """Return the first recording whose size, label or split differs, or that is in one list alone."""
-    before = {row["path"]: row for row in found}
-    now = {row["path"]: row for row in expected}
+    before = {_row_name(row): row for row in found}
+    now = {_row_name(row): row for row in expected}
     for path in sorted(before.keys() | now.keys()):
         if path not in before or path not in now:
             where = ("absent", "present") if path not in before else ("present", "absent")
@@ -182,3 +186,9 @@ def _changed_source(found: Sequence[Mapping[str, Any]], expected: Sequence[Mappi
             if before[path][name] != now[path][name]:
                 return f"{path} {name}: found {before[path][name]}, expected {now[path][name]}"
     return "recordings: same files in another order"
+
+
+def _row_name(row: Mapping[str, Any]) -> str:
+    """Return what tells a row from all others: its path, and the part of the file where it is one."""
+    part = row_time_range(row)
+    return row["path"] if part is None else f"{row['path']} [{part[0]}, {part[1]}) us"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,22 @@ from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
 from events.readers.registry import open_recording
 from events.recording import EventBuffer, FileReport, ReadOptions, Recording
-from events.store.layout import Codec, shard_name
+from events.store.layout import Codec, shard_name, time_range_entry
 from events.store.shard import encode_sample, file_crc32c, shard_parts, write_atomically
+
+
+class JobSource(NamedTuple):
+    """One sample of a shard.
+
+    Attributes:
+        source: Its index in the listing.
+        path: Its file, relative to the root.
+        t_range_us: The part of the file that it is, [start, stop); None is all of it.
+    """
+
+    source: int
+    path: str
+    t_range_us: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class ShardJob:
         shard: Number of the shard.
         slots: Samples a full shard holds.
         root: Folder of the recordings.
-        sources: (source index, path relative to root) of each sample in stored order.
+        sources: Each sample in stored order.
         read: How the recordings are read.
         binning: How they become frames.
         frame_shape: (T, P, H, W) of every sample.
@@ -43,7 +57,7 @@ class ShardJob:
     shard: int
     slots: int
     root: str
-    sources: tuple[tuple[int, str], ...]
+    sources: tuple[JobSource, ...]
     read: ReadOptions
     binning: BinSettings
     frame_shape: tuple[int, int, int, int]
@@ -63,10 +77,11 @@ def convert_shard(job: ShardJob) -> dict[str, Any]:
     files = []
     read_bytes = 0
     scratch = _scratch(job)
-    for source, relative in job.sources:
-        sample, entry = _convert_file(job, relative, scratch)
+    for source in job.sources:
+        sample, entry = _convert_file(job, source, scratch)
         encoded.append(sample)
-        files.append({"source": source, "path": relative} | entry)
+        part = time_range_entry(source.t_range_us)
+        files.append({"source": source.source, "path": source.path} | part | entry)
         read_bytes += entry.get("bytes", 0)
     path = Path(job.store) / "frames" / shard_name(job.shard)
     size, crc = write_shard(path, encoded, slots=job.slots)
@@ -123,13 +138,13 @@ def _scratch(job: ShardJob) -> Scratch:
     return Scratch(EventBuffer(), np.empty(job.frame_shape, job.binning.dtype))
 
 
-def _convert_file(job: ShardJob, relative: str, scratch: Scratch) -> tuple[bytes | None, dict[str, Any]]:
+def _convert_file(job: ShardJob, source: JobSource, scratch: Scratch) -> tuple[bytes | None, dict[str, Any]]:
     """Return the encoded sample, None where the file failed, and its manifest entry."""
-    path = Path(job.root) / relative
+    path = Path(job.root) / source.path
     recording = None
     try:
         recording = open_recording(path, job.read)
-        frames = bin_recording(recording, job.binning, scratch)
+        frames = bin_recording(recording, job.binning, scratch, t_range_us=source.t_range_us)
         content = file_crc32c(path)
     except (EventsError, OSError) as error:
         byte = recording.report.first_damage_byte if recording is not None else None
@@ -156,13 +171,21 @@ def _damage(report: FileReport) -> dict[str, Any]:
     return {"damage": {name: getattr(report, name) for name in counted if getattr(report, name) is not None}}
 
 
-def bin_recording(recording: Recording, binning: BinSettings, scratch: Scratch | None = None) -> Frames:
-    """Read one recording whole and bin it.
+def bin_recording(
+    recording: Recording,
+    binning: BinSettings,
+    scratch: Scratch | None = None,
+    *,
+    t_range_us: tuple[int, int] | None = None,
+) -> Frames:
+    """Read one recording whole, or a part of it, and bin it.
 
     Args:
         recording: An opened recording.
         binning: How it becomes frames.
         scratch: Memory to use; the frames returned lie in it. None takes new memory.
+        t_range_us: Take the events with start <= t < stop only; the file is read to its end all the same,
+            so that its report is complete.
 
     Raises:
         EventsError: The file cannot be read, holds no events, or its sensor does not fit the scratch frames.
@@ -174,17 +197,36 @@ def bin_recording(recording: Recording, binning: BinSettings, scratch: Scratch |
             f"{recording.path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
             f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
         )
-    events = recording.read() if scratch is None else recording.read_into(scratch.events)
+    if t_range_us is not None:
+        events = _read_part(recording, t_range_us)
+    else:
+        events = recording.read() if scratch is None else recording.read_into(scratch.events)
     if len(events) == 0:
         size = recording.report.bytes_total
         raise DamagedRecording(f"{recording.path}: holds no events ({size} bytes); get the file again")
     return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out)
 
 
+def _read_part(recording: Recording, t_range_us: tuple[int, int]) -> np.ndarray:
+    """Return the events of a part of a recording, shape [N], EVENT_DTYPE.
+
+    Raises:
+        DamagedRecording: The part holds none, or as `Recording.chunks`.
+    """
+    start, stop = t_range_us
+    parts = [chunk.copy() for chunk in recording.chunks(start_us=start, stop_us=stop)]
+    if not parts:
+        raise DamagedRecording(
+            f"{recording.path}: holds no events from {start} to {stop} us; "
+            f"it has times from {recording.report.t_first_us} to {recording.report.t_last_us}"
+        )
+    return np.concatenate(parts)
+
+
 def warm_up(job: ShardJob) -> None:
     """Compile or load everything a task needs by binning one recording, without writing anything."""
-    for _, relative in job.sources[:1]:
-        _convert_file(job, relative, _scratch(job))
+    for source in job.sources[:1]:
+        _convert_file(job, source, _scratch(job))
 
 
 def job_files(row: Mapping[str, Any]) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class DatasetSuite:
         listing = list_samples(self.dataset, tree)
         order = [(sample.label, sample.number, sample.path) for sample in listing.samples]
         assert order == sorted(order)
-        assert len({sample.path for sample in listing.samples}) == len(listing.samples)
+        assert len({(sample.path, sample.t_range_us) for sample in listing.samples}) == len(listing.samples)
         for sample in listing.samples:
             assert sample.size_bytes == (tree / sample.path).stat().st_size
             assert "\\" not in sample.path
