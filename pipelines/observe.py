@@ -11,7 +11,6 @@ from snn.training.fit import EpochRecord
 from snn.training.loop import BatchSource, Training
 from snn.training.settings import TrainSettings
 
-
 # Seconds after which the first batch is taken to be waiting for a compiler.
 COMPILING_AFTER_S = 4.0
 
