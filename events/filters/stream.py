@@ -13,8 +13,8 @@ from numba import njit
 from events.filters.settings import FilterReport, FilterSettings
 from events.recording import EVENT_DTYPE
 
-# Time of an event that never was.
-NEVER = np.iinfo(np.int64).min
+# Time of an event that never was: so early that no difference to a time of this age of the world runs over.
+NEVER = -(1 << 62)
 
 # Counts, in the order of the fields of FilterReport between events_in and events_out.
 OUTSIDE_TIME, OUTSIDE_CROP, OTHER_POLARITY, HOT, DUPLICATES, REFRACTORY, BACKGROUND, COUNTS = range(8)
@@ -189,12 +189,15 @@ def is_refractory(kept: np.ndarray, t: int, x: int, y: int, refractory_us: int) 
 @njit(cache=True, nogil=True)
 def is_background(seen: np.ndarray, t: int, x: int, y: int, background_us: int) -> bool:
     """Whether no neighbour had an event within `background_us`; remembers this one."""
+    # Without branches, which noise would make unpredictable: |t - last| <= background_us as one comparison.
+    width = np.uint64(2 * background_us)
+    earliest = t - background_us
+    above, own, below = seen[y], seen[y + 1], seen[y + 2]
     supported = False
-    for row in range(y, y + 3):
-        for column in range(x, x + 3):
-            own = row == y + 1 and column == x + 1
-            last = seen[row, column]
-            if not own and last != NEVER and abs(t - last) <= background_us:
-                supported = True
+    for column in range(x, x + 3):
+        supported |= np.uint64(above[column] - earliest) <= width
+        supported |= np.uint64(below[column] - earliest) <= width
+    supported |= np.uint64(own[x] - earliest) <= width
+    supported |= np.uint64(own[x + 2] - earliest) <= width
     seen[y + 1, x + 1] = t
     return not supported

@@ -112,7 +112,7 @@ def test_crop_and_downsample_by_hand():
 
 def test_largest_coordinates_survive():
     hw = (65536, 8)
-    events = events_of((-(2**62), 7, 65535, 1), (2**62, 0, 0, 0))
+    events = events_of((-(2**61), 7, 65535, 1), (2**61, 0, 0, 0))
     found, _ = through(events, FilterSettings(dedup=True), sensor_hw=hw)
     np.testing.assert_array_equal(found, events)
 
