@@ -6,11 +6,13 @@ from pathlib import Path
 
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausible_layout
+from events.readers.aedat3 import open_aedat3
 from events.readers.aedat_header import VERSION_MARK
 from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
 from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, open_npz
 from events.readers.dat import open_dat
 from events.readers.event_stream import ES_MARK, open_event_stream
+from events.readers.hdf5 import HDF5_MARK, open_hdf5
 from events.readers.plausible import looks_like_records, records_fit
 from events.readers.prophesee import looks_like_headerless_dat, prophesee_format
 from events.readers.signatures import name_foreign
@@ -35,9 +37,11 @@ class Reader:
 READERS: dict[str, Reader] = {
     "aedat1": Reader("AEDAT 1.0 (jAER)", open_aedat1),
     "aedat2": Reader("AEDAT 2.0 (jAER)", open_aedat2),
+    "aedat3": Reader("AEDAT 3.1 (cAER)", open_aedat3),
     "bin40": Reader("5-byte records (N-MNIST, N-Caltech101, SLAYER)", open_bin40),
     "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
     "dat": Reader("Prophesee DAT", open_dat),
+    "hdf5": Reader("HDF5 (Prophesee, DSEC, M3ED, eTraM and columns by name)", open_hdf5),
     "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
     "npy": Reader("NumPy structured array (.npy)", open_npy),
     "csv": Reader("text columns", open_csv),
@@ -45,7 +49,7 @@ READERS: dict[str, Reader] = {
 
 DEFAULT_OPTIONS = ReadOptions()
 
-READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, .npz, .npy and CSV"
+READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, HDF5, .npz, .npy and CSV"
 
 
 def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:
@@ -83,6 +87,8 @@ def identify_source(source: Source) -> str:
         if holds_arrays(source):
             return "npz"
         raise UnknownFormat(f"{source.path}: a zip archive without NumPy arrays; unpack it first")
+    if head.startswith(HDF5_MARK):
+        return "hdf5"
     if head.startswith(ES_MARK):
         return "es"
     prophesee = prophesee_format(source)
@@ -112,10 +118,10 @@ def identify_source(source: Source) -> str:
 def identify_aedat(source: Source) -> str:
     """Return the format that the version line names."""
     version = source.head[len(VERSION_MARK) :][:1]
-    if version in (b"1", b"2"):
+    if version in (b"1", b"2", b"3"):
         return f"aedat{version.decode()}"
     line = source.head[:32].split(b"\n")[0].strip().decode("utf-8", errors="replace")
-    raise UnknownFormat(f"{source.path}: first line {line!r} names no AEDAT version; expected 1.0 or 2.0")
+    raise UnknownFormat(f"{source.path}: first line {line!r} names no AEDAT version; expected 1.0, 2.0 or 3.1")
 
 
 def headed_aedat1(source: Source) -> bool:

@@ -9,22 +9,60 @@ import numpy as np
 
 from events.errors import ConfigError
 from events.writers.aedat import write_aedat
+from events.writers.aedat3 import write_aedat3
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
 from events.writers.dat import write_dat
 from events.writers.event_stream_file import write_event_stream
+from events.writers.hdf5 import write_hdf5
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
     "aedat1": partial(write_aedat, version=1),
     "aedat2": partial(write_aedat, version=2),
+    "aedat3": write_aedat3,
     "bin40": write_bin40,
     "es": write_event_stream,
     "dat": write_dat,
+    "hdf5": write_hdf5,
     "npz": write_npz,
     "npy": write_npy,
     "csv": write_csv,
 }
+
+# What a new file of a suffix most likely is to be; a suffix says nothing about a file that is there.
+SUFFIXES = {
+    ".aedat": "aedat2",
+    ".aedat2": "aedat2",
+    ".aedat4": "aedat4",
+    ".raw": "evt3",
+    ".dat": "dat",
+    ".es": "es",
+    ".bin": "bin40",
+    ".bs2": "bin40",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".npz": "npz",
+    ".npy": "npy",
+    ".csv": "csv",
+    ".txt": "csv",
+}
+
+
+def format_for(path: Path | str) -> str:
+    """Return the format, a key of `WRITERS`, in which a new file of that name is written.
+
+    Raises:
+        ConfigError: Its suffix says none that has a writer.
+    """
+    suffix = Path(path).suffix.lower()
+    if SUFFIXES.get(suffix) in WRITERS:
+        return SUFFIXES[suffix]
+    known = ", ".join(name for name, format in SUFFIXES.items() if format in WRITERS)
+    raise ConfigError(
+        f"{path}: suffix {suffix!r} says no format that has a writer; known are {known}; "
+        f"or name a format: {', '.join(WRITERS)}"
+    )
 
 
 def write_recording(

@@ -78,10 +78,8 @@ def test_regular_bytes_are_no_recording(tmp_path, content):
 @pytest.mark.parametrize(
     ("start", "name"),
     [
-        (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", r"AEDAT 3 \(cAER\)"),
         (b"#!AER-DAT4.0\r\n\x10\x00", r"AEDAT 4 \(DV\)"),
         (b"% evt 3.0\n% end\n\x00", r"Prophesee RAW \(EVT\)"),
-        (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"MATLAB 5.0 MAT-file, Platform", "a MATLAB file"),
         (b"\x1f\x8b\x08", "gzip; unpack it first"),
         (b"<!DOCTYPE html><html>", "an HTML page, perhaps a failed download"),
@@ -172,7 +170,7 @@ def test_version_other_than_asked_for(tmp_path):
 def test_version_that_is_none(tmp_path):
     (tmp_path / "a").write_bytes(b"#!AER-DATx\r\n" + bytes(60))
     refused(
-        tmp_path / "a", UnknownFormat, "first line '#!AER-DATx' names no AEDAT version; expected 1.0 or 2.0"
+        tmp_path / "a", UnknownFormat, "first line '#!AER-DATx' names no AEDAT version; expected 1.0, 2.0"
     )
 
 

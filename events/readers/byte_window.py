@@ -1,0 +1,98 @@
+"""The bytes of a file in order, through one buffer that is used again and again."""
+
+import os
+
+import numpy as np
+
+from events.readers.source import Source, open_descriptor
+
+# Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
+READ_BYTES = 1 << 18
+
+
+class ByteWindow:
+    """A window that moves over a file.
+
+    `raw[at:stop]` is read and not yet used. What was a multiple of eight bytes from the start of the window
+    stays one, so that records of four or eight bytes stay aligned in memory.
+
+    Attributes:
+        raw: The buffer, shape [n], uint8; another array after it had to grow.
+        at: First byte in it not yet used.
+        stop: First byte in it not yet read.
+    """
+
+    def __init__(self, source: Source, start: int) -> None:
+        """Stand before a byte of the file."""
+        self.raw = np.empty(READ_BYTES, np.uint8)
+        self.at = 0
+        self.stop = 0
+        self._source = source
+        self._next = start  # byte of the file that belongs at raw[stop]
+        self._end = source.size
+        self._descriptor: int | None = None
+
+    def close(self) -> None:
+        """Close the file; call it once done."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def position(self) -> int:
+        """Byte of the file that comes next."""
+        return self._next - (self.stop - self.at)
+
+    @property
+    def left(self) -> int:
+        """Bytes of the file that are not yet used."""
+        return self._end - self.position
+
+    def have(self, wanted: int) -> bool:
+        """Read on until `wanted` bytes are there; False, with what is left, where the file ends before."""
+        if self.stop - self.at >= wanted:
+            return True
+        self._make_room(min(wanted, self.left))
+        while self.stop - self.at < wanted and self._next < self._end:
+            self._read_on()
+        return self.stop - self.at >= wanted
+
+    def skip(self, count: int) -> int:
+        """Pass over bytes without reading them; return how many there were."""
+        count = min(count, self.left)
+        inside = min(count, self.stop - self.at)
+        self.at += inside
+        if count > inside:
+            self._next += count - inside
+            self.at = self.stop = self.at % 8
+        return count
+
+    def _make_room(self, wanted: int) -> None:
+        """Move what is left to the front of a buffer that holds `wanted` bytes and some more."""
+        shift = self.at - self.at % 8
+        if len(self.raw) < wanted + 8:
+            raw = np.empty(wanted + READ_BYTES, np.uint8)
+            raw[: self.stop - shift] = self.raw[shift : self.stop]
+            self.raw = raw
+        elif shift:
+            self.raw[: self.stop - shift] = self.raw[shift : self.stop]
+        self.at -= shift
+        self.stop -= shift
+
+    def _read_on(self) -> None:
+        """Read once into the free end of the buffer."""
+        count = min(len(self.raw) - self.stop, self._end - self._next)
+        target = self.raw[self.stop : self.stop + count]
+        head = self._source.head
+        if self._next < len(head):
+            piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
+            target[: len(piece)] = piece
+            done = len(piece)
+        else:
+            if self._descriptor is None:
+                self._descriptor = open_descriptor(self._source.path)
+            done = os.preadv(self._descriptor, [target.data], self._next)
+        if done == 0:  # somebody cut the file while it was read
+            self._end = self._next
+        self.stop += done
+        self._next += done

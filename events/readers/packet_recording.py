@@ -1,0 +1,98 @@
+"""A recording made of packets of events among other packets: AEDAT 3 and AEDAT 4."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from events.errors import ConfigError
+from events.readers.source import Source
+from events.recording import DEFAULT_CHUNK_EVENTS, EVENT_DTYPE, FileReport, ReadOptions, Recording
+
+
+class PacketPass(Protocol):
+    """One pass over a file; how much is asked for at a time changes nothing that it delivers or counts."""
+
+    def fill(self, out: np.ndarray) -> int:
+        """Decode the next events into `out`, EVENT_DTYPE; return how many, 0 only at the end."""
+
+    def finish(self) -> None:
+        """Bring the report up to the end of the file."""
+
+
+class PacketRecording(Recording):
+    """A recording made of packets."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: ReadOptions,
+        *,
+        name: str,
+        sensor_hw: tuple[int, int] | None,
+        largest_hw: tuple[int, int],
+        facts: dict[str, Any],
+    ) -> None:
+        """Describe the file; no packet is read yet.
+
+        Args:
+            source: The file.
+            options: How to read it; its `sensor_hw` goes before the one given here.
+            name: Name of the format.
+            sensor_hw: Height and width in pixels; None to take the smallest that holds all events.
+            largest_hw: Height and width that the format can hold.
+            facts: For people.
+        """
+        self.path = source.path
+        self.format = name
+        self.facts = facts
+        self.report = FileReport(str(source.path), name, bytes_total=source.size)
+        self._source = source
+        self._options = options
+        self._sensor_hw = options.sensor_hw or sensor_hw
+        self._largest_hw = largest_hw
+
+    @abstractmethod
+    def _pass(
+        self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport
+    ) -> AbstractContextManager[PacketPass]:
+        """Return a pass over the file that fills a report."""
+
+    @cached_property
+    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+        """Height and width in pixels; where nothing says them, just large enough for every event."""
+        if self._sensor_hw is not None:
+            return self._sensor_hw
+        last_y = last_x = 0
+        out = np.empty(DEFAULT_CHUNK_EVENTS, EVENT_DTYPE)
+        lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
+        with self._pass(self._largest_hw, lenient, FileReport("", self.format)) as reading:
+            while n := reading.fill(out):
+                last_y = max(last_y, int(out["y"][:n].max()))
+                last_x = max(last_x, int(out["x"][:n].max()))
+        return last_y + 1, last_x + 1
+
+    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
+        if max_events < 1:
+            raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        sensor_hw = self.sensor_hw
+        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        out = np.empty(max_events, EVENT_DTYPE)
+        with self._pass(sensor_hw, self._options, self.report) as reading:
+            while n := reading.fill(out):
+                yield out[:n]
+            reading.finish()
+
+
+def report_times(report: FileReport, events: np.ndarray) -> None:
+    """Add the events just delivered to a report: their number, the first and the last time."""
+    report.events += len(events)
+    if len(events):
+        if report.t_first_us is None:
+            report.t_first_us = int(events["t"][0])
+        report.t_last_us = int(events["t"][-1])
