@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from events.cli.convert import convert
+from events.cli.copy import cat, diff
 from events.cli.look import check, info, view
 from events.cli.make import datasets, download, mat, synth_app
 
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 ok, 1 problem found, 2 usage, 3 some files failed, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 problem found, 2 usage, 3 done but some input was damaged, 130 interrupted.",
 )
 
 
@@ -37,9 +38,11 @@ def _program(
 
 app.command(rich_help_panel="Prepare")(convert)
 app.command(rich_help_panel="Prepare")(download)
+app.command(rich_help_panel="Prepare")(cat)
 app.command(rich_help_panel="Prepare")(mat)
 app.add_typer(synth_app, name="synth", rich_help_panel="Prepare")
 app.command(rich_help_panel="Look")(info)
+app.command(rich_help_panel="Look")(diff)
 app.command(rich_help_panel="Look")(check)
 app.command(rich_help_panel="Look")(view)
 app.command(rich_help_panel="Look")(datasets)

@@ -193,11 +193,11 @@ def is_background(seen: np.ndarray, t: int, x: int, y: int, background_us: int) 
     width = np.uint64(2 * background_us)
     earliest = t - background_us
     above, own, below = seen[y], seen[y + 1], seen[y + 2]
-    supported = False
+    supported: np.bool_ = np.False_
     for column in range(x, x + 3):
         supported |= np.uint64(above[column] - earliest) <= width
         supported |= np.uint64(below[column] - earliest) <= width
     supported |= np.uint64(own[x] - earliest) <= width
     supported |= np.uint64(own[x + 2] - earliest) <= width
     seen[y + 1, x + 1] = t
-    return not supported
+    return bool(not supported)

@@ -180,6 +180,11 @@ def open_live(
     return open_spooled(feed, head, options)
 
 
+def open_any(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:
+    """Open a file, a pipe or standard input; raises as `open_recording` and `open_live`."""
+    return open_live(path, options) if is_live(path) else open_recording(path, options)
+
+
 def open_waiting(path: Path | str) -> int:
     """Open a file, a pipe or standard input for reading; waits for a pipe's writer."""
     try:

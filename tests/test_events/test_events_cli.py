@@ -71,7 +71,8 @@ def test_module_is_the_program():
 
 
 @pytest.mark.parametrize(
-    "command", ["convert", "info", "check", "view", "mat", "datasets", "download", "synth digits"]
+    "command",
+    ["convert", "cat", "diff", "info", "check", "view", "mat", "datasets", "download", "synth digits"],
 )
 def test_every_command_has_an_example(run, command):
     result = run(*command.split(), "--help")
