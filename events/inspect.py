@@ -6,18 +6,15 @@ from typing import Any
 import numpy as np
 
 from events.datasets.listing import SPLIT_NAMES
-from events.readers.registry import READERS, open_recording
+from events.filters.hot_pixels import hot_limit
+from events.readers.live import open_any
+from events.readers.registry import READERS
 from events.recording import EventDigest, ReadOptions, Recording
 from events.store.layout import STATUS_OK, shard_name
 from events.store.reader import FrameStore, open_store
 
 DEFAULT_OPTIONS = ReadOptions()
 
-# A pixel is called hot where it sent more than this many times the events of the pixel at the given
-# percentile, and at least so many.
-HOT_TIMES = 5
-HOT_PERCENTILE = 99
-HOT_AT_LEAST = 50
 # Hot pixels and missing shards that are named; all are counted.
 NAMED_AT_MOST = 10
 # Milliseconds by which the clock may step back and still have its events counted in one millisecond.
@@ -30,25 +27,25 @@ def recording_info(
     """Read a recording to its end and return what is in it; memory does not grow with its length.
 
     Args:
-        path: The recording.
+        path: The recording; `-` is standard input.
         options: How to read it.
         digest: Also compute the digest of each field (`events.recording.EventDigest`).
 
     Returns:
         Plain JSON types: `format`, `sensor`, `events`, `on_share`, times in microseconds, rates, hot
-        pixels, `report` (a `FileReport`), `header`, and `digest` where asked for.
+        pixels, `triggers`, `report` (a `FileReport`), `header`, and `digest` where asked for.
 
     Raises:
         EventsError: The file cannot be read; see `events.readers.registry.open_recording`.
     """
-    recording = open_recording(path, options)
+    recording = open_any(path, options)
     survey = _Survey(recording.sensor_hw)
     field_digest = EventDigest()
     for chunk in recording.chunks():
         survey.update(chunk)
         if digest:
             field_digest.update(chunk)
-    info = _recording_facts(recording) | survey.as_dict()
+    info = _recording_facts(recording) | survey.as_dict() | {"triggers": _triggers(recording)}
     return info | ({"digest": field_digest.as_dict()} if digest else {})
 
 
@@ -62,6 +59,26 @@ def _recording_facts(recording: Recording) -> dict[str, Any]:
         "damaged": recording.report.damaged,
         "report": recording.report.as_dict(),
     }
+
+
+def _triggers(recording: Recording) -> list[dict[str, int]]:
+    """Return the edges of external signals by channel: how many rise and fall, the first and last time."""
+    edges = recording.triggers()
+    rows = []
+    for channel in np.unique(edges["channel"]).tolist():
+        of_channel = edges[edges["channel"] == channel]
+        rising = int(np.count_nonzero(of_channel["rising"]))
+        t = of_channel["t"]
+        rows.append(
+            {
+                "channel": channel,
+                "rising": rising,
+                "falling": len(of_channel) - rising,
+                "t_first_us": int(t.min()),
+                "t_last_us": int(t.max()),
+            }
+        )
+    return rows
 
 
 class _Survey:
@@ -126,8 +143,7 @@ class _Survey:
         }
 
     def _hot_pixels(self) -> dict[str, Any]:
-        limit = max(HOT_AT_LEAST, HOT_TIMES * float(np.percentile(self._per_pixel, HOT_PERCENTILE)))
-        hot = np.flatnonzero(self._per_pixel > limit)
+        hot = np.flatnonzero(self._per_pixel > hot_limit(self._per_pixel))
         busiest_first = hot[np.argsort(-self._per_pixel[hot], kind="stable")]
         named = [
             {"x": int(i % self._width), "y": int(i // self._width), "events": int(self._per_pixel[i])}
@@ -237,7 +253,10 @@ def _recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
             ("pixels", f"{info['active_pixels']:,} of {info['pixels']:,} sent events"),
             ("hot pixels", _hot_text(info)),
         ]
+    rows += [("trigger", _trigger_text(trigger)) for trigger in info["triggers"]]
     rows.append(("damage", _damage_text(report)))
+    if left_out := _left_out_text(report):
+        rows.append(("left out", left_out))
     rows += [("note", note) for note in report["notes"]]
     rows += [(name.replace("_", " "), _one_line(value)) for name, value in info["header"].items()]
     rows += [(f"digest {name}", str(value)) for name, value in info.get("digest", {}).items()]
@@ -271,13 +290,32 @@ def _damage_text(report: dict[str, Any]) -> str:
     counted = {
         "partial record at the end": report["partial_records"],
         "events outside the sensor": report["out_of_sensor"],
+        "damaged packets": report["damaged_packets"],
+        "words of an unknown type": report["unknown_words"],
         "bytes skipped": report["bytes_skipped"],
     }
     said = ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
     if report["first_damage_byte"] is not None:
         said = f"{said or 'damaged'}, first at byte {report['first_damage_byte']:,}"
-    special = report["special_events"]
-    return (said or "none") + (f"; {special:,} special events left out" if special else "")
+    return said or "none"
+
+
+def _left_out_text(report: dict[str, Any]) -> str:
+    """Say what is in the file that is no damage and yet no event of the recording."""
+    counted = {
+        "special events": report["special_events"],
+        "events marked invalid": report["invalid_events"],
+        "events before the first time or row": report["unplaced_events"],
+        "packets of other kinds or streams": report["other_packets"],
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
+
+
+def _trigger_text(trigger: dict[str, int]) -> str:
+    return (
+        f"channel {trigger['channel']}: {trigger['rising']:,} rising, {trigger['falling']:,} falling, "
+        f"{trigger['t_first_us']:,} to {trigger['t_last_us']:,} us"
+    )
 
 
 def _store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:

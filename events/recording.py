@@ -50,6 +50,7 @@ class ReadOptions:
             says the unit of time. For `.npy`, `.npz` and CSV.
         stream: Number of the event stream to read, of a file that holds several (AEDAT 4); None takes the
             first. Streams are never mixed.
+        topic: Topic of events to read, of a bag that holds several (ROS, MCAP); None takes the only one.
     """
 
     orientation: Orientation = "jaer"
@@ -60,6 +61,7 @@ class ReadOptions:
     format: str | None = None
     columns: str | None = None
     stream: int | None = None
+    topic: str | None = None
 
 
 @dataclass
@@ -78,6 +80,9 @@ class FileReport:
         other_packets: Packets of something else than the events read: frames, IMU samples, another stream.
         damaged_packets: Packets of events that could not be read, left out.
         out_of_sensor: Events outside the sensor, left out.
+        unplaced_events: Events before the file first said the time or the row, left out.
+        unknown_words: Words of a type that the format does not have, left out.
+        triggers: Edges of external signals; `Recording.triggers` returns them.
         backward_steps: Times at which the clock fell by less than a wrap; the events are kept.
         largest_backward_us: The largest of these steps in microseconds.
         late_events: Events given to a later window than their time says (`Recording.chunks`).
@@ -99,6 +104,9 @@ class FileReport:
     other_packets: int = 0
     damaged_packets: int = 0
     out_of_sensor: int = 0
+    unplaced_events: int = 0
+    unknown_words: int = 0
+    triggers: int = 0
     backward_steps: int = 0
     largest_backward_us: int = 0
     late_events: int = 0
@@ -152,13 +160,6 @@ class Recording(ABC):
     sensor_hw: tuple[int, int]
     facts: dict[str, Any]
     report: FileReport
-
-    def __init_subclass__(cls) -> None:
-        # TRANSITION: readers written before the name `decode_chunks`.
-        super().__init_subclass__()
-        if "chunks" in cls.__dict__:
-            cls.decode_chunks = cls.__dict__["chunks"]  # type: ignore[method-assign]
-            del cls.chunks
 
     @abstractmethod
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:

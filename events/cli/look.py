@@ -34,7 +34,9 @@ def read_options(orientation: str | None, timestamps: str | None, polarity: str 
 
 @errors_as_lines
 def info(
-    path: Annotated[Path, typer.Argument(help="A recording, or a store.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="A recording (- is standard input), or a store.", show_default=False)
+    ],
     digest: Annotated[
         bool, typer.Option("--digest", help="Also the digests of a recording's t, x, y and p.")
     ] = False,
@@ -50,7 +52,10 @@ def info(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a recording or a store holds.
+    """Say what a recording or a store holds, and what is wrong with it.
+
+    Of a recording: format, sensor, events, times, rates, hot pixels, triggers, what is damaged and what else
+    is in the file (other streams, frames, samples of an IMU).
 
     [bold]Examples[/bold]
 

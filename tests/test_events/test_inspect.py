@@ -1,6 +1,7 @@
 """What `events info` says, against recordings whose content is known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from events.convert import ConvertSettings, convert
 from events.datasets.registry import list_samples
 from events.errors import EventsError, StoreError
 from events.inspect import format_info, recording_info, store_info
-from events.recording import EVENT_DTYPE
+from events.recording import EVENT_DTYPE, TRIGGER_DTYPE, FileReport, Recording
 from events.writers.registry import write_recording
 
 
@@ -146,3 +147,30 @@ def test_missing_shards_of_a_store_are_named(store):
 def test_a_folder_that_is_no_store_is_refused(tmp_path):
     with pytest.raises(StoreError, match="expected a store; make one with `events convert`"):
         store_info(tmp_path)
+
+
+class WithTriggers(Recording):
+    """Three events, three edges, and a report of what else was in the file."""
+
+    path, format, sensor_hw, facts = Path("made"), "aedat2", (128, 128), {}
+
+    def decode_chunks(self, *, max_events=1 << 20):
+        self.report = FileReport("made", "aedat2", other_packets=12, invalid_events=3, unknown_words=4)
+        yield some_events(3)
+
+    def triggers(self):
+        return np.array([(700, 2, True), (500, 0, True), (900, 2, False)], TRIGGER_DTYPE)
+
+
+def test_triggers_and_what_else_is_in_a_file(monkeypatch):
+    monkeypatch.setattr("events.inspect.open_any", lambda path, options: WithTriggers())
+    info = recording_info("made")
+    assert info["triggers"] == [
+        {"channel": 0, "rising": 1, "falling": 0, "t_first_us": 500, "t_last_us": 500},
+        {"channel": 2, "rising": 1, "falling": 1, "t_first_us": 700, "t_last_us": 900},
+    ]
+    text = format_info(info)
+    assert "channel 2: 1 rising, 1 falling, 700 to 900 us" in text
+    assert "3 events marked invalid, 12 packets of other kinds or streams" in text
+    assert "4 words of an unknown type" in text
+    assert json.loads(json.dumps(info)) == info
