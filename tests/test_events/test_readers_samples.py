@@ -78,7 +78,6 @@ def test_header_of_a_davis_without_events(samples):
         ("aedat4/evl_sample.aedat4", r"AEDAT 4 \(DV\)"),
         ("evt2/faery_evt2.raw", r"Prophesee RAW \(EVT\)"),
         ("evt3/faery_evt3.raw", r"Prophesee RAW \(EVT\)"),
-        ("hdf5/evl_event.hdf5", "HDF5"),
         ("rosbag/ecpy_test_events_1.bag", "a ROS 1 bag"),
     ],
 )

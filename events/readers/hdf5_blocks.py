@@ -1,0 +1,264 @@
+"""Read the columns of an HDF5 file side by side, in blocks of whole chunks and in bounded memory."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from events.errors import DamagedRecording, EventsError
+from events.readers.column_events import Block
+from events.readers.columns import plain
+from events.readers.ecf import ECF_FILTER, REASONS, EcfDecoder
+from events.readers.hdf5_layout import Hdf5Layout, data_set
+from events.recording import FileReport
+
+if TYPE_CHECKING:
+    import h5py
+
+# Rows taken at a time, rounded up to whole chunks.
+ROWS_AT_A_TIME = 1 << 17
+# A chunk is unpacked whole, so its size is memory; those of public data sets have some hundred kilobytes.
+LARGEST_CHUNK_BYTES = 1 << 28
+
+FILTERS = {32001: "Blosc", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle", 32026: "Blosc2"}
+
+
+class Hdf5Events:
+    """The columns of the events of an open file, checked against each other.
+
+    Attributes:
+        path: The file, for messages.
+        fields: For each of t, x, y and p its data set, and the field in it or None.
+        rows: Events.
+        t_offset_us: Added to every time.
+    """
+
+    def __init__(self, file: "h5py.File", layout: Hdf5Layout, path: Path) -> None:
+        """Look the columns up.
+
+        Raises:
+            DamagedRecording: They are missing, no numbers, of different lengths, or not all there.
+            EventsError: They are compressed in a way for which no filter is installed.
+        """
+        self.path = path
+        self.fields: dict[str, tuple[h5py.Dataset, str | None]] = {}
+        for name, (place, field) in layout.columns.items():
+            found = data_set(file, place)
+            if found is None:
+                raise DamagedRecording(f"{path}: byte 0: {place} is gone; make or fetch it again")
+            self.fields[name] = (found, field)
+        self.t_offset_us = layout.t_offset_us
+        self.data_sets = list({found.name: found for found, _ in self.fields.values()}.values())
+        for found in self.data_sets:
+            check_data_set(found, path)
+        number_types(self)
+        self.rows = int(self.data_sets[0].shape[0])
+        lengths = {found.name: int(found.shape[0]) for found in self.data_sets}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} {rows}" for name, rows in lengths.items())
+            raise DamagedRecording(
+                f"{path}: byte {place_of(self.data_sets[0], 0)}: columns of different lengths ({said}); "
+                "expected one value per event in each, make or fetch it again"
+            )
+
+    @property
+    def ecf(self) -> bool:
+        """Whether the events are records compressed with ECF."""
+        return len(self.data_sets) == 1 and ECF_FILTER in filters_of(self.data_sets[0])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one event, unpacked."""
+        return sum(found.dtype.itemsize for found in self.data_sets)
+
+
+def number_types(where: Hdf5Events) -> dict[str, str]:
+    """Return the type of each column.
+
+    Raises:
+        DamagedRecording: One is no number.
+    """
+    types = {}
+    for name, (found, field) in where.fields.items():
+        dtype = found.dtype if field is None else found.dtype[field]
+        if dtype.subdtype is not None or dtype.kind not in "iufb":
+            raise DamagedRecording(
+                f"{where.path}: byte {place_of(found, 0)}: {name} in {found.name} is of type {dtype}; "
+                "expected numbers, make or fetch it again"
+            )
+        types[name] = str(dtype)
+    return types
+
+
+def check_data_set(found: "h5py.Dataset", path: Path) -> None:
+    """Refuse a data set that is no column, or that cannot be unpacked here.
+
+    Raises:
+        DamagedRecording: It has more than one dimension, lies in another file, or a part of it is missing.
+        EventsError: No filter for its compression is installed.
+    """
+    where = f"{path}: byte {place_of(found, 0)}: {found.name}"
+    if found.shape is None or len(found.shape) != 1:
+        raise DamagedRecording(f"{where} has the shape {found.shape}; expected one value per event")
+    if found.is_virtual or found.external:
+        raise DamagedRecording(f"{where} lies in another file; copy it into this one")
+    rows = found.shape[0]
+    if found.chunks is None:
+        if rows and found.id.get_storage_size() < rows * found.dtype.itemsize:
+            raise DamagedRecording(f"{where} says {rows} values that are not in the file; fetch it again")
+        return
+    if found.chunks[0] * found.dtype.itemsize > LARGEST_CHUNK_BYTES:
+        raise DamagedRecording(f"{where} has chunks of {found.chunks[0]} values; expected at most 256 MiB")
+    expected, stored = -(-rows // found.chunks[0]), found.id.get_num_chunks()
+    if stored < expected:
+        raise DamagedRecording(
+            f"{where}: {expected - stored} of {expected} chunks are missing; fetch it again"
+        )
+    check_filters(found, path)
+
+
+def filters_of(found: "h5py.Dataset") -> list[int]:
+    """Return the numbers of the filters of a data set."""
+    created = found.id.get_create_plist()
+    return [created.get_filter(i)[0] for i in range(created.get_nfilters())]
+
+
+def check_filters(found: "h5py.Dataset", path: Path) -> None:
+    """Load what unpacks a data set.
+
+    Raises:
+        EventsError: It is not installed, or unknown.
+    """
+    import h5py
+
+    numbers = [number for number in filters_of(found) if number != ECF_FILTER]
+    if ECF_FILTER in filters_of(found) and (numbers or set(found.dtype.names or ()) != set("xypt")):
+        raise EventsError(
+            f"{path}: {found.name} is compressed with ECF and more, or is no record of x, y, p, t; "
+            "convert it first"
+        )
+    if all(h5py.h5z.filter_avail(number) for number in numbers):
+        return
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401  (registers its filters)
+    for number in numbers:
+        if not h5py.h5z.filter_avail(number):
+            name = FILTERS.get(number, f"filter {number}")
+            raise EventsError(
+                f"{path}: {found.name} is compressed with {name}, which is not installed here; "
+                "install it with: pip install hdf5plugin"
+            )
+
+
+def place_of(found: "h5py.Dataset", row: int) -> int:
+    """Return the byte of the file where a row is, or the chunk that it is in; 0 where it has none."""
+    if found.chunks is None:
+        start = found.id.get_offset()
+        return 0 if start is None else int(start) + row * found.dtype.itemsize
+    if len(found.chunks) != 1 or not found.shape[0]:
+        return 0
+    row = min(row, found.shape[0] - 1)
+    place = found.id.get_chunk_info_by_coord((row // found.chunks[0] * found.chunks[0],)).byte_offset
+    return 0 if place is None else int(place)
+
+
+def read_blocks(where: Hdf5Events, report: FileReport, *, strict: bool) -> Iterator[Block]:
+    """Yield the events in blocks of whole chunks; what cannot be unpacked is reported and left out.
+
+    Raises:
+        DamagedRecording: A chunk cannot be unpacked and `strict` is set.
+    """
+    read = read_ecf if where.ecf else read_rows
+    chunk = max(found.chunks[0] if found.chunks else 1 for found in where.data_sets)
+    step = chunk if where.ecf else -(-ROWS_AT_A_TIME // chunk) * chunk
+    smallest = chunk if chunk > 1 else step
+    decoder = EcfDecoder()
+    for start in range(0, where.rows, step):
+        pending = [(start, min(start + step, where.rows))]
+        while pending:
+            first, stop = pending.pop(0)
+            columns, reason = read(where, first, stop, decoder)
+            if reason is None:
+                yield block_of(where, columns, first, stop - first)
+            elif stop - first > smallest:  # find out which chunk it is
+                pending = [(at, min(at + smallest, stop)) for at in range(first, stop, smallest)]
+            else:
+                leave_out(where, (first, stop), reason, report, strict=strict)
+
+
+def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int, count: int) -> Block:
+    """Return some rows as a block, with the offset of the times added."""
+    t, offset = columns["t"], where.t_offset_us
+    if offset:
+        columns["t"] = t.astype(np.int64) + offset if t.dtype.kind in "iu" else t + offset / 1e6
+    return Block(**columns, position=positions_of(where, first, count), row_bytes=where.row_bytes)
+
+
+def positions_of(where: Hdf5Events, first: int, count: int) -> np.ndarray:
+    """Return the byte of each row, or of its chunk, shape [count], int64."""
+    found = where.fields["t"][0]
+    rows = np.arange(count, dtype=np.int64)
+    if found.chunks is None:
+        return place_of(found, first) + rows * found.dtype.itemsize
+    starts = range(first, first + count, found.chunks[0])
+    return np.array([place_of(found, start) for start in starts], np.int64)[rows // found.chunks[0]]
+
+
+Columns = tuple[dict[str, np.ndarray], str | None]
+
+
+def read_rows(where: Hdf5Events, first: int, stop: int, _decoder: EcfDecoder) -> Columns:
+    """Return the columns of some rows, or why they cannot be had."""
+    try:
+        parts: dict[str, Any] = {found.name: found[first:stop] for found in where.data_sets}
+    except (OSError, RuntimeError, ValueError) as error:
+        return {}, " ".join(str(error).split())
+    return {
+        name: plain(parts[found.name] if field is None else parts[found.name][field])
+        for name, (found, field) in where.fields.items()
+    }, None
+
+
+def read_ecf(where: Hdf5Events, first: int, stop: int, decoder: EcfDecoder) -> Columns:
+    """Return the columns of a chunk compressed with ECF, or why they cannot be had."""
+    found = where.data_sets[0]
+    try:
+        skipped, chunk = found.id.read_direct_chunk((first,))
+    except (OSError, RuntimeError) as error:
+        return {}, " ".join(str(error).split())
+    wanted = stop - first
+    if skipped:  # the writer left the chunk as it was
+        if len(chunk) < wanted * found.dtype.itemsize:
+            return {}, f"the chunk has {len(chunk)} bytes, fewer than {wanted} records"
+        rows = np.frombuffer(chunk, found.dtype, wanted)
+        return {name: rows[field] for name, (_, field) in where.fields.items()}, None
+    events = decoder.decode(chunk)
+    if events < wanted:
+        return {}, REASONS.get(events, f"the chunk has {events} events, expected {wanted}")
+    return {name: getattr(decoder, name)[:wanted] for name in "txyp"}, None
+
+
+def leave_out(
+    where: Hdf5Events, rows: tuple[int, int], reason: str, report: FileReport, *, strict: bool
+) -> None:
+    """Report rows that cannot be unpacked."""
+    place = place_of(where.fields["t"][0], rows[0])
+    if report.first_damage_byte is None:
+        report.first_damage_byte = place
+    if strict:
+        raise DamagedRecording(
+            f"{where.path}: byte {place}: events {rows[0]} to {rows[1] - 1} cannot be unpacked: {reason}; "
+            "read with damage 'skip' to leave them out"
+        )
+    report.bytes_skipped += sum(stored_bytes(found, rows) for found in where.data_sets)
+    report.notes.append(f"events {rows[0]} to {rows[1] - 1} cannot be unpacked and are left out: {reason}")
+
+
+def stored_bytes(found: "h5py.Dataset", rows: tuple[int, int]) -> int:
+    """Return how many bytes of the file some rows take."""
+    if found.chunks is None:
+        return int((rows[1] - rows[0]) * found.dtype.itemsize)
+    starts = range(rows[0] // found.chunks[0] * found.chunks[0], rows[1], found.chunks[0])
+    return sum(int(found.id.get_chunk_info_by_coord((start,)).size) for start in starts)

@@ -1,0 +1,85 @@
+"""What a layout of HDF5 says: where in a file the columns of its events are, and what their times mean."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@dataclass(frozen=True)
+class Hdf5Layout:
+    """Where the events of one file are.
+
+    Attributes:
+        name: Name of the layout for people.
+        columns: For each of t, x, y and p the path of its data set, and the field in it or None.
+        t_offset_us: Added to every time.
+        sensor_hw: Height and width in pixels; None where the file does not say.
+        facts: For people.
+        notes: What a person should know of what is not read, one line each.
+    """
+
+    name: str
+    columns: dict[str, tuple[str, str | None]]
+    t_offset_us: int = 0
+    sensor_hw: tuple[int, int] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def member(file: "h5py.File", path: str) -> "h5py.Group | h5py.Dataset | None":
+    """Return what is at a path, None where there is nothing; links to other files are not followed."""
+    import h5py
+
+    here: h5py.Group | h5py.Dataset = file
+    for name in path.split("/"):
+        if not name:
+            continue
+        if not isinstance(here, h5py.Group) or not isinstance(here.get(name, getlink=True), h5py.HardLink):
+            return None
+        here = here[name]
+    return here
+
+
+def data_set(file: "h5py.File", path: str) -> "h5py.Dataset | None":
+    """Return the data set at a path; None where there is none in this file."""
+    import h5py
+
+    found = member(file, path)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def whole_number(file: "h5py.File", path: str) -> int | None:
+    """Return the single whole number at a path; None where there is none."""
+    found = data_set(file, path)
+    if found is None or found.shape not in ((), (1,)) or not np.issubdtype(found.dtype, np.integer):
+        return None
+    return int(found[()] if found.shape == () else found[0])
+
+
+def size_of(height: int | None, width: int | None) -> tuple[int, int] | None:
+    """Return height and width where both can be those of a sensor."""
+    if height is None or width is None or not (0 < height <= 65536 and 0 < width <= 65536):
+        return None
+    return height, width
+
+
+def columns_in(file: "h5py.File", group: str) -> dict[str, tuple[str, str | None]] | None:
+    """Return the data sets t, x, y and p of a group by their usual names; None where one is missing."""
+    import h5py
+
+    from events.readers.column_events import match_names
+
+    found = member(file, group)
+    if not isinstance(found, h5py.Group):
+        return None
+    named = match_names(list(found))
+    if named is None:
+        return None
+    paths = {name: f"{group.rstrip('/')}/{child}" for name, child in named.items()}
+    if any(data_set(file, path) is None for path in paths.values()):
+        return None
+    return {name: (path, None) for name, path in paths.items()}
