@@ -4,13 +4,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from events.errors import ConfigError, DamagedRecording
+from events.readers.column_rows import count_falls, pack_rows
 from events.readers.source import Source
-from events.recording import DEFAULT_CHUNK_EVENTS, EVENT_DTYPE, FileReport, ReadOptions, Recording
+from events.recording import (
+    DEFAULT_CHUNK_EVENTS,
+    EVENT_DTYPE,
+    EventBuffer,
+    FileReport,
+    ReadOptions,
+    Recording,
+)
 
 US_PER_UNIT = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
@@ -70,13 +78,37 @@ def parse_columns(text: str) -> Columns:
     return Columns(t, x, y, p, unit)
 
 
+class Places(Protocol):
+    """Where rows are: an array, or something that works it out for the few that are asked for."""
+
+    def __getitem__(self, row: int, /) -> Any:
+        """Return the byte of a row."""
+
+
+@dataclass(frozen=True)
+class EvenPlaces:
+    """Rows that lie one behind the other.
+
+    Attributes:
+        start: Byte of row 0.
+        row_bytes: From one row to the next.
+    """
+
+    start: int
+    row_bytes: int
+
+    def __getitem__(self, row: int, /) -> int:
+        """Return the byte of a row."""
+        return self.start + row * self.row_bytes
+
+
 @dataclass(frozen=True)
 class Block:
     """Some rows of a table.
 
     Attributes:
         t, x, y, p: The columns, shape [n], any number type.
-        position: Byte of each row in the file, shape [n], int64; or of the part that holds all of them.
+        position: Gives the byte of a row in the file by its number, or of the part that holds all of them.
         row_bytes: Length of a row, or 0 where rows have no length of their own.
     """
 
@@ -84,7 +116,7 @@ class Block:
     x: np.ndarray
     y: np.ndarray
     p: np.ndarray
-    position: np.ndarray
+    position: Places
     row_bytes: int
 
 
@@ -116,6 +148,7 @@ class ColumnRecording(Recording):
         self._open_table = open_table
         self._unit = unit
         self._sensor_hw = options.sensor_hw or sensor_hw
+        self._room = EventBuffer()
 
     @cached_property
     def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
@@ -150,6 +183,8 @@ class ColumnRecording(Recording):
 
     def _events(self, block: Block, sensor_hw: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the good rows as events, and which rows are bad: shape [n], 1 outside, 2 no event at all."""
+        if all(column.dtype.kind in "iu" for column in (block.t, block.x, block.y, block.p)):
+            return self._whole_events(block, sensor_hw or (1 << 16, 1 << 16))
         height, width = sensor_hw or (1 << 16, 1 << 16)
         inside = (block.x >= 0) & (block.x < width) & (block.y >= 0) & (block.y < height)
         whole = (block.x == np.floor(block.x)) & (block.y == np.floor(block.y))
@@ -163,6 +198,16 @@ class ColumnRecording(Recording):
         events["y"] = block.y[good]
         events["p"] = block.p[good] > 0
         return events, bad
+
+    def _whole_events(self, block: Block, sensor_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as `_events`, in memory that the next call overwrites, for whole numbers."""
+        rows = len(block.t)
+        room = self._room.room(rows)
+        bad = np.empty(rows, np.uint8)
+        x, y, p = (column.astype(np.int64) for column in (block.x, block.y, block.p))
+        t = self._microseconds(block.t)
+        n = pack_rows(t, x, y, p, sensor_hw, room.view(np.int64), bad)
+        return room[:n], bad
 
     def _microseconds(self, t: np.ndarray) -> np.ndarray:
         """Return times as int64 microseconds, rounded to the nearest."""
@@ -178,7 +223,7 @@ class ColumnRecording(Recording):
         if len(rows) == 0:
             return len(bad)
         if self.report.first_damage_byte is None:
-            self.report.first_damage_byte = int(block.position[rows[0]])
+            self.report.first_damage_byte = int(block.position[int(rows[0])])
         if self._strict:
             return int(rows[0])
         self.report.out_of_sensor += int(np.count_nonzero(bad == 1))
@@ -204,11 +249,9 @@ class ColumnRecording(Recording):
         """Add events to the report and return them."""
         report = self.report
         previous = report.t_last_us if report.t_last_us is not None else int(events["t"][0])
-        steps = np.diff(events["t"], prepend=previous)
-        backward = steps < 0
-        if backward.any():
-            report.backward_steps += int(np.count_nonzero(backward))
-            report.largest_backward_us = max(report.largest_backward_us, int(-steps.min()))
+        falls, deepest = count_falls(events.view(np.int64), previous)
+        report.backward_steps += falls
+        report.largest_backward_us = max(report.largest_backward_us, deepest)
         if report.t_first_us is None:
             report.t_first_us = int(events["t"][0])
         report.t_last_us = int(events["t"][-1])

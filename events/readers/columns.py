@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from events.errors import DamagedRecording, EventsError, UnknownFormat
-from events.readers.column_events import Block, ColumnRecording, match_names, parse_columns
+from events.readers.column_events import Block, ColumnRecording, EvenPlaces, match_names, parse_columns
 from events.readers.conventions import only_plain_conventions
 from events.readers.source import Source
 from events.recording import FileReport, ReadOptions
@@ -268,7 +268,7 @@ def read_blocks(
                 columns[field] = plain(
                     array if pick is None else array[:, pick] if array.ndim == 2 else array[pick]
                 )
-        positions = base + (first + np.arange(whole, dtype=np.int64)) * parts[0].row_bytes
+        positions = EvenPlaces(base + first * parts[0].row_bytes, parts[0].row_bytes)
         yield Block(**columns, position=positions, row_bytes=row_bytes)
         if whole < count:
             row = first + whole

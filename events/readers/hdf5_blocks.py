@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,29 +182,31 @@ def read_blocks(where: Hdf5Events, report: FileReport, *, strict: bool) -> Itera
             first, stop = pending.pop(0)
             columns, reason = read(where, first, stop, decoder)
             if reason is None:
-                yield block_of(where, columns, first, stop - first)
+                yield block_of(where, columns, first)
             elif stop - first > smallest:  # find out which chunk it is
                 pending = [(at, min(at + smallest, stop)) for at in range(first, stop, smallest)]
             else:
                 leave_out(where, (first, stop), reason, report, strict=strict)
 
 
-def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int, count: int) -> Block:
+def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int) -> Block:
     """Return some rows as a block, with the offset of the times added."""
     t, offset = columns["t"], where.t_offset_us
     if offset:
         columns["t"] = t.astype(np.int64) + offset if t.dtype.kind in "iu" else t + offset / 1e6
-    return Block(**columns, position=positions_of(where, first, count), row_bytes=where.row_bytes)
+    return Block(**columns, position=RowPlaces(where.fields["t"][0], first), row_bytes=where.row_bytes)
 
 
-def positions_of(where: Hdf5Events, first: int, count: int) -> np.ndarray:
-    """Return the byte of each row, or of its chunk, shape [count], int64."""
-    found = where.fields["t"][0]
-    rows = np.arange(count, dtype=np.int64)
-    if found.chunks is None:
-        return place_of(found, first) + rows * found.dtype.itemsize
-    starts = range(first, first + count, found.chunks[0])
-    return np.array([place_of(found, start) for start in starts], np.int64)[rows // found.chunks[0]]
+@dataclass(frozen=True)
+class RowPlaces:
+    """Where the rows of a data set from the row `first` on are, or the chunks that they are in."""
+
+    found: "h5py.Dataset"
+    first: int
+
+    def __getitem__(self, row: int, /) -> int:
+        """Return the byte of a row."""
+        return place_of(self.found, self.first + row)
 
 
 Columns = tuple[dict[str, np.ndarray], str | None]
