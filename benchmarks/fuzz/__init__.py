@@ -1,0 +1,1 @@
+"""Damaged recordings for every reader."""

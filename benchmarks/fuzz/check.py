@@ -1,0 +1,71 @@
+"""What must hold for any bytes at all: an error of ours or events of the sensor, soon, in bounded memory."""
+
+import faulthandler
+import json
+import sys
+import tracemalloc
+from pathlib import Path
+
+from events.errors import EventsError
+from events.readers.registry import READERS, open_recording
+from events.recording import ReadOptions
+
+SECONDS = 20  # for one file; the first of a format may compile
+# Memory: four times the file, and what buffers of a fixed size take (a chunk is 16 MiB).
+MEMORY_TIMES = 4
+MEMORY_FIXED = 48 << 20
+CHUNK = 1 << 12
+
+
+class Broken(AssertionError):
+    """A reader did what no reader may."""
+
+
+def check(path: Path, *, formats: tuple[str | None, ...]) -> int:
+    """Read a file under every damage policy; return the events of the most lenient.
+
+    A file that takes longer than `SECONDS` ends the process with a traceback.
+
+    Raises:
+        Broken: Something that must hold does not.
+        Exception: Anything but an `EventsError` is a fault too.
+    """
+    events = 0
+    for format in formats:
+        for damage in ("strict", "skip", "salvage"):
+            options = ReadOptions(format=format, damage=damage, columns="t:us,x,y,p")
+            faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.stderr)
+            tracemalloc.start()
+            try:
+                events = read(path, options)
+            except EventsError as error:
+                if "\n" in str(error) or not str(error):
+                    raise Broken(f"message is not one line: {str(error)!r}") from error
+            finally:
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+                faulthandler.cancel_dump_traceback_later()
+            if peak > MEMORY_TIMES * path.stat().st_size + MEMORY_FIXED:
+                raise Broken(f"{peak} bytes of memory for a file of {path.stat().st_size}")
+    return events
+
+
+def read(path: Path, options: ReadOptions) -> int:
+    """Read a recording in small chunks and check what comes; return how many events."""
+    recording = open_recording(path, options)
+    height, width = recording.sensor_hw
+    count = 0
+    for chunk in recording.chunks(count=CHUNK):
+        if len(chunk) == 0 or int(chunk["x"].max()) >= width or int(chunk["y"].max()) >= height:
+            raise Broken(f"a chunk of {len(chunk)} events that are not all on the sensor of {height}x{width}")
+        count += len(chunk)
+    report = recording.report
+    if report.events != count:
+        raise Broken(f"report says {report.events} events of {count}")
+    if recording.format not in READERS or not 0 <= report.bytes_read <= report.bytes_total:
+        raise Broken(f"{recording.format}: read {report.bytes_read} of {report.bytes_total} bytes")
+    if report.first_damage_byte is not None and options.damage == "strict":
+        raise Broken(f"strict, and yet damage at byte {report.first_damage_byte} raised nothing")
+    json.dumps(report.as_dict())
+    recording.triggers()
+    return count
