@@ -4,8 +4,9 @@ import time
 from dataclasses import dataclass
 
 from events.errors import DatasetError, EventsError
-from events.readers.registry import open_recording
+from events.recording import Recording
 from events.store.plan import Plan
+from events.store.samples import open_sample
 from events.store.shard import encode_sample
 from events.store.task import bin_recording
 
@@ -43,14 +44,12 @@ def estimate(plan: Plan, *, workers: int = 1) -> Estimate:
     places = sorted({place * (len(samples) - 1) // (ESTIMATE_FILES - 1) for place in range(ESTIMATE_FILES)})
     sizes, seconds, reasons = [], [], []
     for place in places:
-        path, part = plan.listing.root / samples[place].path, samples[place].t_range_us
+        part = samples[place].t_range_us
         try:
-            bin_recording(open_recording(path, plan.config.read), plan.config.binning, t_range_us=part)
+            bin_recording(_open(plan, place), plan.config.binning, t_range_us=part)
             # Timed the second time: the first one may have compiled the kernels.
             started = time.perf_counter()
-            frames = bin_recording(
-                open_recording(path, plan.config.read), plan.config.binning, t_range_us=part
-            )
+            frames = bin_recording(_open(plan, place), plan.config.binning, t_range_us=part)
             sizes.append(len(encode_sample(frames.frames, plan.config.codec)))
             seconds.append(time.perf_counter() - started)
         except (EventsError, OSError) as error:
@@ -67,3 +66,8 @@ def estimate(plan: Plan, *, workers: int = 1) -> Estimate:
         seconds=len(samples) * sum(seconds) / len(seconds) / max(workers, 1),
         tried=len(sizes),
     )
+
+
+def _open(plan: Plan, place: int) -> Recording:
+    listing = plan.listing
+    return open_sample(listing.dataset, listing.root, listing.samples[place].path, plan.config.read)

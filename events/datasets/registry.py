@@ -12,6 +12,7 @@ from events.datasets.listing import Listing
 from events.datasets.nmnist import list_nmnist
 from events.datasets.options import ListOptions, Trust
 from events.datasets.splits import NAMED_SPLITS, OFFICIAL, RANDOM, canonical_split
+from events.datasets.tonic import is_tonic, list_tonic
 from events.errors import ConfigError, DatasetError, did_you_mean
 
 
@@ -122,7 +123,7 @@ def list_samples(
     No recording is opened. What is missing or extra is said in the listing's `problems`.
 
     Args:
-        dataset: A key of `DATASETS`.
+        dataset: A key of `DATASETS`, or `tonic:NAME`.
         root: The folder that holds the recordings.
         split: One of the data set's splits; None takes its default.
         allow_missing: Go on where a whole class or split has no recordings.
@@ -133,6 +134,10 @@ def list_samples(
         DatasetError: There is no such data set, or the folder does not have its layout.
         ConfigError: The data set has no such split, or `trust` has no meaning for it.
     """
+    if is_tonic(dataset):
+        if trust is not None or select is not None:
+            raise ConfigError(f"trust and select have no meaning for {dataset}: tonic lists its samples")
+        return list_tonic(dataset, Path(root), split=split)
     entry = DATASETS.get(dataset)
     if entry is None:
         hint = did_you_mean(dataset, DATASETS)

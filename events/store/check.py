@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from events.binning.settings import BinSettings
+from events.datasets.tonic import is_tonic
 from events.errors import EventsError, StoreError
-from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
 from events.store.reader import FrameStore, open_store
+from events.store.samples import open_sample, sample_crc32c
 from events.store.shard import file_crc32c
 from events.store.task import bin_recording
 
@@ -178,13 +179,17 @@ def _source_problem(
     read: ReadOptions,
     binning: BinSettings,
 ) -> str | None:
-    path = root / source["path"]
-    if not path.is_file():
-        return f"{source['path']}: missing in {root}"
-    if f"{file_crc32c(path):08x}" != source["crc32c"]:
-        return f"{source['path']}: its content changed since the conversion"
+    dataset = store.attributes["dataset"]
+    if not is_tonic(dataset):
+        if not (root / source["path"]).is_file():
+            return f"{source['path']}: missing in {root}"
+        if f"{file_crc32c(root / source['path']):08x}" != source["crc32c"]:
+            return f"{source['path']}: its content changed since the conversion"
     try:
-        frames = bin_recording(open_recording(path, read), binning, t_range_us=row_time_range(source))
+        recording = open_sample(dataset, root, source["path"], read)
+        if is_tonic(dataset) and f"{sample_crc32c(recording):08x}" != source["crc32c"]:
+            return f"{source['path']}: its content changed since the conversion"
+        frames = bin_recording(recording, binning, t_range_us=row_time_range(source))
         stored = store.read(position)
     except EventsError as error:
         return str(error)

@@ -12,7 +12,6 @@ import numpy as np
 from events.binning.settings import BinSettings
 from events.datasets.listing import SPLIT_NAMES, Listing
 from events.errors import ConfigError, DatasetError, EventsError
-from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from events.store.layout import (
     CODECS,
@@ -26,6 +25,7 @@ from events.store.layout import (
     source_identity,
     source_rows,
 )
+from events.store.samples import open_sample
 from events.store.task import JobSource, ShardJob
 
 
@@ -83,6 +83,7 @@ class Plan:
             store=str(dst.absolute()),
             shard=shard,
             slots=self.config.shard_samples,
+            dataset=self.listing.dataset,
             root=str(self.listing.root.absolute()),
             sources=tuple(
                 JobSource(source, self.listing.samples[source].path, self.listing.samples[source].t_range_us)
@@ -130,7 +131,7 @@ def _first_sensor(listing: Listing, read: ReadOptions) -> tuple[int, int]:
     reasons = []
     for sample in listing.samples:
         try:
-            return open_recording(listing.root / sample.path, read).sensor_hw
+            return open_sample(listing.dataset, listing.root, sample.path, read).sensor_hw
         except (EventsError, OSError) as error:
             reasons.append(str(error))
     raise DatasetError(

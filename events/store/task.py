@@ -17,10 +17,10 @@ import numpy as np
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
-from events.readers.registry import open_recording
 from events.recording import EventBuffer, FileReport, ReadOptions, Recording
 from events.store.layout import Codec, shard_name, time_range_entry
-from events.store.shard import encode_sample, file_crc32c, shard_parts, write_atomically
+from events.store.samples import open_sample, sample_crc32c
+from events.store.shard import encode_sample, shard_parts, write_atomically
 
 
 class JobSource(NamedTuple):
@@ -45,6 +45,7 @@ class ShardJob:
         store: The store; the same path on every worker.
         shard: Number of the shard.
         slots: Samples a full shard holds.
+        dataset: Name of the data set.
         root: Folder of the recordings.
         sources: Each sample in stored order.
         read: How the recordings are read.
@@ -56,6 +57,7 @@ class ShardJob:
     store: str
     shard: int
     slots: int
+    dataset: str
     root: str
     sources: tuple[JobSource, ...]
     read: ReadOptions
@@ -143,9 +145,9 @@ def _convert_file(job: ShardJob, source: JobSource, scratch: Scratch) -> tuple[b
     path = Path(job.root) / source.path
     recording = None
     try:
-        recording = open_recording(path, job.read)
+        recording = open_sample(job.dataset, Path(job.root), source.path, job.read)
         frames = bin_recording(recording, job.binning, scratch, t_range_us=source.t_range_us)
-        content = file_crc32c(path)
+        content = sample_crc32c(recording)
     except (EventsError, OSError) as error:
         byte = recording.report.first_damage_byte if recording is not None else None
         # The entry names the file already, by a path that does not depend on where its folder lies.

@@ -1,0 +1,34 @@
+"""Opening one sample of a listing: a file, or what a package gives for it."""
+
+from pathlib import Path
+
+import google_crc32c
+
+from events.datasets.tonic import TonicRecording, is_tonic, open_tonic
+from events.readers.registry import open_recording
+from events.recording import ReadOptions, Recording
+from events.store.shard import file_crc32c
+
+
+def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recording:
+    """Open a sample.
+
+    Args:
+        dataset: Name of the data set, as in its listing.
+        root: The listing's root.
+        path: The sample's path, relative to the root.
+        read: How to read it.
+
+    Raises:
+        EventsError: As `events.readers.registry.open_recording`.
+    """
+    if is_tonic(dataset):
+        return open_tonic(dataset, root, path, read)
+    return open_recording(root / path, read)
+
+
+def sample_crc32c(recording: Recording) -> int:
+    """Return the CRC-32C of an opened sample's file, or of its events where it has none."""
+    if isinstance(recording, TonicRecording):
+        return int(google_crc32c.value(recording.content))
+    return file_crc32c(recording.path)
