@@ -13,6 +13,7 @@ from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, 
 from events.readers.dat import open_dat
 from events.readers.event_stream import ES_MARK, open_event_stream
 from events.readers.hdf5 import HDF5_MARK, open_hdf5
+from events.readers.mat import MAT_MARK, open_mat
 from events.readers.plausible import looks_like_records, records_fit
 from events.readers.prophesee import looks_like_headerless_dat, prophesee_format
 from events.readers.signatures import name_foreign
@@ -42,6 +43,7 @@ READERS: dict[str, Reader] = {
     "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
     "dat": Reader("Prophesee DAT", open_dat),
     "hdf5": Reader("HDF5 (Prophesee, DSEC, M3ED, eTraM and columns by name)", open_hdf5),
+    "mat": Reader("MATLAB columns ts, x, y, pol (ASL-DVS)", open_mat),
     "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
     "npy": Reader("NumPy structured array (.npy)", open_npy),
     "csv": Reader("text columns", open_csv),
@@ -87,6 +89,8 @@ def identify_source(source: Source) -> str:
         if holds_arrays(source):
             return "npz"
         raise UnknownFormat(f"{source.path}: a zip archive without NumPy arrays; unpack it first")
+    if head.startswith(MAT_MARK):
+        return "mat"
     if head.startswith(HDF5_MARK):
         return "hdf5"
     if head.startswith(ES_MARK):

@@ -10,6 +10,7 @@ import numpy as np
 from events.errors import ConfigError
 from events.writers.aedat import write_aedat
 from events.writers.aedat3 import write_aedat3
+from events.writers.asl_mat import write_asl_mat
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
 from events.writers.dat import write_dat
@@ -25,6 +26,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     "es": write_event_stream,
     "dat": write_dat,
     "hdf5": write_hdf5,
+    "mat": write_asl_mat,
     "npz": write_npz,
     "npy": write_npy,
     "csv": write_csv,
