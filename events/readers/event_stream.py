@@ -173,10 +173,16 @@ class EventStreamPass:
                 if self._damage == "strict" and n > 0:
                     break  # first deliver what is good; the next call comes back to it
                 self._pass_damage()
-            elif n < len(out) and not self._have(self._stop - self._at + 1):
+            elif n < len(out) and self._at_end(n):
                 break
         self._update_report(out[:n])
         return n
+
+    def _at_end(self, delivered: int) -> bool:
+        """Whether to come back now: what arrives live is waited for only where there is nothing yet."""
+        if self._source.open_ended and delivered:
+            return True
+        return not self._have(self._stop - self._at + 1)
 
     def finish(self) -> None:
         """Look at what is left after the last event.
@@ -211,16 +217,29 @@ class EventStreamPass:
         self._raw[:left] = self._raw[self._at : self._stop]
         self._at, self._stop = 0, left
         while self._stop < min(wanted, len(self._raw)):
-            if self._descriptor < 0:
-                self._descriptor = open_descriptor(self._source.path)
-            count = min(len(self._raw) - self._stop, self._source.size - self._next)
-            target = self._raw[self._stop : self._stop + count]
-            done = os.preadv(self._descriptor, [target.data], self._next) if count else 0
+            done = self._read_on()
             if done == 0:
                 break
             self._stop += done
             self._next += done
         return self._stop >= wanted
+
+    def _read_on(self) -> int:
+        """Read once into the free end of the buffer; return how many bytes."""
+        count = min(len(self._raw) - self._stop, self._source.size - self._next)
+        target = self._raw[self._stop : self._stop + count]
+        head = self._source.head
+        if self._next < len(head):
+            piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
+            target[: len(piece)] = piece
+            return len(piece)
+        if count == 0:
+            return 0
+        if self._source.open_ended:
+            return self._source.read_into(target.data, self._next)
+        if self._descriptor < 0:
+            self._descriptor = open_descriptor(self._source.path)
+        return os.preadv(self._descriptor, [target.data], self._next)
 
     def _pass_damage(self) -> None:
         """Raise for the event outside the sensor that comes next, leave it out, or look for one in step."""
@@ -253,6 +272,8 @@ class EventStreamPass:
         report = self._report
         report.events += len(events)
         report.bytes_read = self._next - (self._stop - self._at) - report.bytes_skipped
+        if self._source.open_ended:
+            report.bytes_total = self._next
         report.out_of_sensor = int(self._state[OUTSIDE])
         report.special_events = int(self._state[SPECIAL])
         if len(events):

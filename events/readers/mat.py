@@ -1,8 +1,8 @@
 """MATLAB files (`.mat`, level 5) with the column vectors ts, x, y and pol, as those of ASL-DVS.
 
 Times are microseconds, or seconds where some are no whole numbers; MATLAB stores whole doubles as integers,
-so the type tells nothing. x and y count from 0, and y from the bottom: y becomes height - 1 - y. The sensor is
-not in the file; it is taken for the DAVIS240C of ASL-DVS, 180 x 240, unless `ReadOptions.sensor_hw` says
+so the type tells nothing. x and y count from 0, and y from the bottom: y becomes height - 1 - y. The sensor
+is not in the file; it is taken for the DAVIS240C of ASL-DVS, 180 x 240, unless `ReadOptions.sensor_hw` says
 another. SciPy reads the container, whole, so files of more than `LARGEST_BYTES` of columns are refused.
 Source: Bi et al., "Graph-based object classification for neuromorphic vision sensing", 2019.
 """

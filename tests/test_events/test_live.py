@@ -50,7 +50,7 @@ def pipe_of(tmp_path, data, piece=10_007):
         yield path
 
 
-@pytest.mark.parametrize("format", ["aedat1", "aedat2", "bin40", "npz", "csv"])
+@pytest.mark.parametrize("format", ["aedat1", "aedat2", "bin40", "es", "npz", "csv"])
 @pytest.mark.parametrize("n", [300, 40_000])
 def test_a_pipe_gives_what_the_file_gives(tmp_path, format, n):
     events, data = recorded(tmp_path, n, format)
