@@ -2,8 +2,8 @@
 
 Lines `% key value` that end with LF; newer files end them with `% end`. Without it, data starts at the
 first byte that begins no such line. A first word of data that happens to begin with the bytes of "% " looks
-like one more line, so a line must be text, and one that is not plain ASCII is taken for data where plausible
-data starts with it.
+like one more line, so a line must be text; and one that is not plain ASCII, or is blank and the last, is
+taken for data where plausible data starts with it.
 Source: docs.prophesee.ai, "DAT file format" and "RAW file format".
 """
 
@@ -17,29 +17,39 @@ from events.readers.source import Source
 
 MARK = b"%"
 # A key and a value without control characters but tab and CR; other bytes may be UTF-8.
-LINE = re.compile(rb"%(?:[ \t][^\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]*)?\r?\n")
+LINE = re.compile(rb"%[ \t][^\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]*\n")
 UNFINISHED_LINE = re.compile(rb"%(?:[ \t][^\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]*)?\Z")
 END_LINE = re.compile(rb"% *end *\r?\n")
+
+# Keys whose values may be in any language.
+KNOWN_KEYS = (
+    "date",
+    "integrator_name",
+    "camera_integrator_name",
+    "plugin_integrator_name",
+    "plugin_name",
+    "sensor_name",
+    "serial_number",
+)
 
 # Longest header read; real ones are below 1 kB.
 LARGEST_HEADER_BYTES = 1 << 16
 
-# Sensors of cameras whose files do not say their size, by the start of `plugin_name`, by
-# `sensor_generation` and by `system_ID`: height and width. Source: OpenEB, hal_psee_plugins.
+# Sensors of cameras whose files do not say their size, by the start of `plugin_name`, by `sensor_generation`
+# and by `system_ID`: height and width. Source: OpenEB, device_system_id.h and psee_raw_file_header.cpp.
+VGA, HD = (480, 640), (720, 1280)
 PLUGIN_HW = {
-    "hal_plugin_gen3": (480, 640),
-    "hal_plugin_gen4": (720, 1280),
-    "hal_plugin_imx636": (720, 1280),
+    "hal_plugin_gen3": VGA,
+    "hal_plugin_gen4": HD,
+    "hal_plugin_imx636": HD,
     "hal_plugin_genx320": (320, 320),
 }
-GENERATION_HW = {
-    "3.0": (480, 640),
-    "3.1": (480, 640),
-    "4.0": (720, 1280),
-    "4.1": (720, 1280),
-    "4.2": (720, 1280),
-}
-SYSTEM_HW = {"21": (480, 640), "49": (720, 1280)}
+GENERATION_HW = {"3.0": VGA, "3.1": VGA, "4.0": HD, "4.1": HD, "4.2": HD}
+SYSTEM_HW = (
+    dict.fromkeys((0x15, 0x1D, 0x21, 0x22, 0x23, 0x28, 0x29), VGA)
+    | dict.fromkeys((0x1E, 0x1F, 0x27, 0x2E, 0x30, 0x31, 0x32), HD)
+    | dict.fromkeys((0x3B, 0x40), (320, 320))
+)
 
 # Larger sides do not fit the 11 bits of a row or column in EVT, or the 14 bits in DAT.
 LARGEST_SIDE = 1 << 14
@@ -93,7 +103,13 @@ class PropheseeHeader:
             if plugin.startswith(start):
                 return hw
         by_generation = GENERATION_HW.get(self.fields.get("sensor_generation", ""))
-        return by_generation or SYSTEM_HW.get(self.fields.get("system_id", ""))
+        return by_generation or SYSTEM_HW.get(self.system_id)
+
+    @property
+    def system_id(self) -> int:
+        """Number of the camera's board; 0 where it is not there."""
+        value = self.fields.get("system_id", "")
+        return int(value) if value.isdecimal() and value.isascii() else 0
 
     def facts(self) -> dict[str, Any]:
         """What the header says, for people."""
@@ -118,7 +134,8 @@ def read_header(source: Source, *, data_fits: Callable[[bytes], bool]) -> Prophe
     end, ended = 0, False
     lines: list[str] = []
     while not ended and (line := LINE.match(head, end)):
-        if not line[0].isascii() and (not is_utf8(line[0]) or data_fits(head[end:])):
+        blank = not line[0].strip(b"% \t\r\n") and not LINE.match(head, line.end())
+        if (blank or not line[0].isascii()) and not is_text(line[0], head[end:], data_fits):
             break
         lines.append(line[0].decode("utf-8").strip("%\r\n\t "))
         ended = END_LINE.fullmatch(line[0]) is not None
@@ -128,17 +145,16 @@ def read_header(source: Source, *, data_fits: Callable[[bytes], bool]) -> Prophe
         raise DamagedRecording(
             f"{source.path}: byte {end}: no end of the header in {len(head)} bytes; expected events after it"
         )
-    unfinished = unfinished and not data_fits(head[end:])
     return parse_lines(lines, source.size if unfinished else end, ended=ended, unfinished=unfinished)
 
 
-def is_utf8(line: bytes) -> bool:
-    """Whether a line is UTF-8 text."""
+def is_text(line: bytes, rest: bytes, data_fits: Callable[[bytes], bool]) -> bool:
+    """Whether a line that is not plain ASCII, or blank, is text, and not the start of the data `rest`."""
     try:
-        line.decode("utf-8")
+        key = line.decode("utf-8").strip("%\r\n\t ").partition(" ")[0]
     except UnicodeDecodeError:
         return False
-    return True
+    return key.lower() in KNOWN_KEYS or not data_fits(rest)
 
 
 def parse_lines(lines: list[str], end: int, *, ended: bool, unfinished: bool) -> PropheseeHeader:

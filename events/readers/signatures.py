@@ -22,14 +22,9 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 STARTS = tuple(mark for offset, mark, _ in SIGNATURES if offset == 0)
 
-# Header keys of Prophesee's files, whose lines start with "% ".
-PROPHESEE_RAW = (b"% evt ", b"% format EVT", b"% plugin_name", b"% system_ID")
-
 
 def name_foreign(head: bytes) -> str | None:
     """Return the name of the format if it is one of those without a reader."""
-    if head.startswith(b"%"):
-        return "Prophesee RAW (EVT)" if any(key in head for key in PROPHESEE_RAW) else None
     if not head.startswith(STARTS) and head[257:262] != b"ustar":
         return None
     for offset, mark, name in SIGNATURES:

@@ -16,6 +16,8 @@ from events.writers.columns import write_npy, write_npz
 from events.writers.dat import write_dat
 from events.writers.event_stream_file import write_event_stream
 from events.writers.hdf5 import write_hdf5
+from events.writers.evt2 import write_evt2
+from events.writers.evt3 import write_evt3
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
@@ -25,6 +27,8 @@ WRITERS: dict[str, Callable[..., None]] = {
     "bin40": write_bin40,
     "es": write_event_stream,
     "dat": write_dat,
+    "evt2": write_evt2,
+    "evt3": write_evt3,
     "hdf5": write_hdf5,
     "mat": write_asl_mat,
     "npz": write_npz,

@@ -79,7 +79,6 @@ def test_regular_bytes_are_no_recording(tmp_path, content):
     ("start", "name"),
     [
         (b"#!AER-DAT4.0\r\n\x10\x00", r"AEDAT 4 \(DV\)"),
-        (b"% evt 3.0\n% end\n\x00", r"Prophesee RAW \(EVT\)"),
         (b"MATLAB 7.3 MAT-file, Platform", "a MATLAB 7.3 file; save it with -v7"),
         (b"\x1f\x8b\x08", "gzip; unpack it first"),
         (b"<!DOCTYPE html><html>", "an HTML page, perhaps a failed download"),
