@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -35,7 +36,23 @@ ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 ROWS_AT_A_TIME = 1 << 16
 
 # What zipfile and zlib raise for damaged archives.
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+# RuntimeError where a member claims to be encrypted, OSError where an offset is before the file.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    OverflowError,
+)
+
+# What NumPy raises for a header that is none: it reads Python text.
+HEADER_ERRORS = (ValueError, EOFError, SyntaxError, TokenError, TypeError, KeyError, RecursionError)
+
+# No header of columns is longer; NumPy would take memory for what the file says.
+LARGEST_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -185,13 +202,14 @@ def read_header(stream: IO[bytes], path: Path, name: str) -> Part:
     """
     where = f"{path}: array {name!r}" if name else f"{path}"
     try:
+        check_header_length(stream)
         version = np.lib.format.read_magic(stream)
         read = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran_order, dtype = read(stream)
-    except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except HEADER_ERRORS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedRecording(
             f"{where}: byte {stream.tell()}: no NumPy header: {reason}; make or fetch it again"
         ) from None
@@ -202,6 +220,20 @@ def read_header(stream: IO[bytes], path: Path, name: str) -> Part:
     if len(shape) == 0:
         raise UnknownFormat(f"{where}: a single {dtype}; expected one value or row per event")
     return Part(name, shape, dtype, stream.tell(), fortran_order and len(shape) > 1, {})
+
+
+def check_header_length(stream: IO[bytes]) -> None:
+    """Refuse a header longer than any; the stream stays where it is.
+
+    Raises:
+        ValueError: It says that it is.
+    """
+    start = stream.tell()
+    head = stream.read(12)
+    stream.seek(start)
+    length = int.from_bytes(head[8 : 10 if head[6:7] == b"\x01" else 12], "little")
+    if length > LARGEST_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes, expected {LARGEST_HEADER_BYTES} at most")
 
 
 def pick_fields(part: Part, options: ReadOptions, path: Path) -> list[Part]:

@@ -209,9 +209,10 @@ def parse(
         rows = np.empty((0, 4))
     if len(rows) != len(text):  # blank or malformed lines: find out which
         parsed = [numbers(line, layout) for line in text]
-        for line, start, row in zip(text, starts, parsed, strict=True):
+        lengths = np.diff(starts, append=position + len(lines))
+        for line, start, length, row in zip(text, starts, lengths, parsed, strict=True):
             if row is None and line.strip():
-                report_malformed(line, int(start), path, report, strict)
+                report_malformed(line, int(start), int(length), path, report, strict)
         kept = [i for i, row in enumerate(parsed) if row is not None]
         rows = np.array([parsed[i] for i in kept], dtype=np.float64).reshape(-1, 4)
         starts = starts[kept]
@@ -229,8 +230,10 @@ def numbers(line: str, layout: TextLayout) -> list[float] | None:
     return [float(item) for item in picked] if all(NUMBER.match(item) for item in picked) else None
 
 
-def report_malformed(line: str, position: int, path: Path, report: FileReport, strict: bool) -> None:
-    """Report a line that is no event."""
+def report_malformed(
+    line: str, position: int, length: int, path: Path, report: FileReport, strict: bool
+) -> None:
+    """Report a line that is no event; it has `length` bytes with its end."""
     if report.first_damage_byte is None:
         report.first_damage_byte = position
     if strict:
@@ -238,7 +241,7 @@ def report_malformed(line: str, position: int, path: Path, report: FileReport, s
             f"{path}: byte {position}: line {line.strip()[:60]!r} is no event; "
             "read with damage 'skip' to leave it out"
         )
-    report.bytes_skipped += len(line.encode()) + 1
+    report.bytes_skipped += length
     note = "lines that are no event are left out"
     if note not in report.notes:
         report.notes.append(note)
