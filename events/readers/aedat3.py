@@ -26,7 +26,7 @@ from events.readers.byte_window import ByteWindow
 from events.readers.conventions import only_plain_conventions
 from events.readers.packet_recording import PacketRecording
 from events.readers.source import Source
-from events.recording import TRIGGER_DTYPE, EventBuffer, FileReport, ReadOptions
+from events.recording import TRIGGER_DTYPE, FileReport, ReadOptions
 
 VERSION = re.compile(rb"#!AER-DAT(3\.[01])\r?\n")
 END_MARK = b"#!END-HEADER"
@@ -143,19 +143,9 @@ class Aedat3Recording(PacketRecording):
         layout = Aedat3Layout(*sensor_hw, upward, strict)
         return Aedat3Pass(self._source, layout, self.facts["header_bytes"], options.damage, report)
 
-    def read_into(self, buffer: EventBuffer) -> np.ndarray:
-        """Decode all events straight into a buffer; see `Recording.read_into`."""
-        out = buffer.room((self._source.size - self.facts["header_bytes"]) // EVENT_BYTES + 1)
-        sensor_hw = self.sensor_hw
-        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
-        with self._pass(sensor_hw, self._options, self.report) as reading:
-            n = reading.fill(out)
-            reading.fill(out[n:])  # reads on to the end of the file, or raises
-            return out[:n]
-
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return self.read_into(EventBuffer())
+    def _most_events(self) -> int:
+        """Return more events than the file has room for."""
+        return self._source.size // EVENT_BYTES + 1
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals, shape [n], TRIGGER_DTYPE; channel 3 is the signal generator.

@@ -22,14 +22,14 @@ class ByteWindow:
         stop: First byte in it not yet read.
     """
 
-    def __init__(self, source: Source, start: int) -> None:
-        """Stand before a byte of the file."""
+    def __init__(self, source: Source, start: int, end: int | None = None) -> None:
+        """Stand before a byte of the file; `end` is the first byte no longer to be read."""
         self.raw = np.empty(READ_BYTES, np.uint8)
         self.at = 0
         self.stop = 0
         self._source = source
         self._next = start  # byte of the file that belongs at raw[stop]
-        self._end = source.size
+        self._end = source.size if end is None else end
         self._descriptor: int | None = None
 
     def close(self) -> None:

@@ -11,7 +11,17 @@ import numpy as np
 
 from events.errors import ConfigError
 from events.readers.source import Source
-from events.recording import DEFAULT_CHUNK_EVENTS, EVENT_DTYPE, FileReport, ReadOptions, Recording
+from events.recording import (
+    DEFAULT_CHUNK_EVENTS,
+    EVENT_DTYPE,
+    EventBuffer,
+    FileReport,
+    ReadOptions,
+    Recording,
+)
+
+# Bytes of an event in a file at the least, as far as room for all of them goes: a guess that may be too high.
+EVENT_BYTES = 4
 
 
 class PacketPass(Protocol):
@@ -87,6 +97,33 @@ class PacketRecording(Recording):
             while n := reading.fill(out):
                 yield out[:n]
             reading.finish()
+
+    def _most_events(self) -> int:
+        """Return a number of events that the file is not likely to exceed; less than that many fit memory."""
+        return self._source.size // EVENT_BYTES + 1
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Decode all events straight into a buffer; see `Recording.read_into`."""
+        sensor_hw = self.sensor_hw
+        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        out = buffer.room(self._most_events())
+        n = 0
+        with self._pass(sensor_hw, self._options, self.report) as reading:
+            while True:
+                written = reading.fill(out[n:])
+                n += written
+                if written == 0:
+                    break
+                if n == len(out):
+                    kept = out.copy()
+                    out = buffer.room(2 * len(out))
+                    out[:n] = kept
+            reading.finish()
+        return out[:n]
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE. Raises as `decode_chunks` does."""
+        return self.read_into(EventBuffer())
 
 
 def report_times(report: FileReport, events: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.aedat import aedat_header, open_aedat1, open_aedat2, plausible_layout
 from events.readers.aedat3 import open_aedat3
+from events.readers.aedat4 import open_aedat4
 from events.readers.aedat_header import VERSION_MARK
 from events.readers.bin40 import KNOWN_SENSORS, bin40_layout, open_bin40
 from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, open_npz
@@ -41,6 +42,7 @@ READERS: dict[str, Reader] = {
     "aedat1": Reader("AEDAT 1.0 (jAER)", open_aedat1),
     "aedat2": Reader("AEDAT 2.0 (jAER)", open_aedat2),
     "aedat3": Reader("AEDAT 3.1 (cAER)", open_aedat3),
+    "aedat4": Reader("AEDAT 4 (DV)", open_aedat4),
     "bin40": Reader("5-byte records (N-MNIST, N-Caltech101, SLAYER)", open_bin40),
     "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
     "dat": Reader("Prophesee DAT", open_dat),
@@ -126,10 +128,12 @@ def identify_source(source: Source) -> str:
 def identify_aedat(source: Source) -> str:
     """Return the format that the version line names."""
     version = source.head[len(VERSION_MARK) :][:1]
-    if version in (b"1", b"2", b"3"):
+    if version in (b"1", b"2", b"3", b"4"):
         return f"aedat{version.decode()}"
     line = source.head[:32].split(b"\n")[0].strip().decode("utf-8", errors="replace")
-    raise UnknownFormat(f"{source.path}: first line {line!r} names no AEDAT version; expected 1.0, 2.0 or 3.1")
+    raise UnknownFormat(
+        f"{source.path}: first line {line!r} names no AEDAT version; expected 1.0, 2.0, 3.1 or 4.0"
+    )
 
 
 def headed_aedat1(source: Source) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from events.errors import ConfigError
 from events.writers.aedat import write_aedat
 from events.writers.aedat3 import write_aedat3
+from events.writers.aedat4 import write_aedat4
 from events.writers.asl_mat import write_asl_mat
 from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
@@ -24,6 +25,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     "aedat1": partial(write_aedat, version=1),
     "aedat2": partial(write_aedat, version=2),
     "aedat3": write_aedat3,
+    "aedat4": write_aedat4,
     "bin40": write_bin40,
     "es": write_event_stream,
     "dat": write_dat,

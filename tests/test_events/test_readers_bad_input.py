@@ -78,7 +78,6 @@ def test_regular_bytes_are_no_recording(tmp_path, content):
 @pytest.mark.parametrize(
     ("start", "name"),
     [
-        (b"#!AER-DAT4.0\r\n\x10\x00", r"AEDAT 4 \(DV\)"),
         (b"MATLAB 7.3 MAT-file, Platform", "a MATLAB 7.3 file; save it with -v7"),
         (b"\x1f\x8b\x08", "gzip; unpack it first"),
         (b"<!DOCTYPE html><html>", "an HTML page, perhaps a failed download"),
@@ -151,7 +150,7 @@ def test_too_few_records_to_tell_the_format(tmp_path):
 
 def test_unknown_format_names_the_nearest(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"format 'aedat' has no reader; known are .*; did you mean 'aedat2'"
+        ConfigError, match=r"format 'aedat' has no reader; known are .*; did you mean 'aedat4'"
     ):
         open_recording(tmp_path / "a", ReadOptions(format="aedat"))
 

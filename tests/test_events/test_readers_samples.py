@@ -90,7 +90,6 @@ def test_header_of_a_davis_without_events(samples):
 @pytest.mark.parametrize(
     ("name", "called"),
     [
-        ("aedat4/evl_sample.aedat4", r"AEDAT 4 \(DV\)"),
         ("rosbag/ecpy_test_events_1.bag", "a ROS 1 bag"),
     ],
 )

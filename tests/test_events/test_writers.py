@@ -121,8 +121,8 @@ def test_event_outside_the_sensor_is_refused(tmp_path, file_format):
 
 
 def test_refusals_that_name_the_argument(tmp_path):
-    with pytest.raises(ConfigError, match="format 'aedat4' has no writer; known are aedat1, aedat2"):
-        write(tmp_path / "a", events_at([1]), "aedat4")
+    with pytest.raises(ConfigError, match="format 'aedat9' has no writer; known are aedat1, aedat2"):
+        write(tmp_path / "a", events_at([1]), "aedat9")
     with pytest.raises(ConfigError, match="events of type int64 cannot be written"):
         write(tmp_path / "a", np.zeros((3, 4), np.int64))
     with pytest.raises(ConfigError, match="orientation 'dat2mat' is about a DVS128, not a DAVIS"):
