@@ -19,6 +19,7 @@ from events.readers.hdf5 import HDF5_MARK, open_hdf5
 from events.readers.mat import MAT_MARK, open_mat
 from events.readers.plausible import looks_like_records, records_fit
 from events.readers.prophesee import looks_like_headerless_dat, prophesee_format
+from events.readers.rosbag import bag_format, open_mcap, open_rosbag1, open_rosbag2
 from events.readers.signatures import name_foreign
 from events.readers.source import Source, open_source
 from events.readers.text import is_text, open_csv
@@ -50,6 +51,9 @@ READERS: dict[str, Reader] = {
     "evt3": Reader("Prophesee RAW EVT 3.0", open_evt3),
     "hdf5": Reader("HDF5 (Prophesee, DSEC, M3ED, eTraM and columns by name)", open_hdf5),
     "mat": Reader("MATLAB columns ts, x, y, pol (ASL-DVS)", open_mat),
+    "rosbag1": Reader("ROS 1 bag", open_rosbag1),
+    "rosbag2": Reader("ROS 2 bag in SQLite", open_rosbag2),
+    "mcap": Reader("ROS 2 bag in MCAP", open_mcap),
     "npz": Reader("NumPy arrays by field name (.npz)", open_npz),
     "npy": Reader("NumPy structured array (.npy)", open_npy),
     "csv": Reader("text columns", open_csv),
@@ -57,7 +61,7 @@ READERS: dict[str, Reader] = {
 
 DEFAULT_OPTIONS = ReadOptions()
 
-READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, HDF5, .npz, .npy and CSV"
+READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, HDF5, ROS bags, .npz, .npy and CSV"
 
 
 def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:
@@ -104,6 +108,9 @@ def identify_source(source: Source) -> str:
     prophesee = prophesee_format(source)
     if prophesee in READERS:
         return prophesee
+    bag = bag_format(head)
+    if bag is not None:
+        return bag
     foreign = name_foreign(head)
     if foreign is not None:
         raise UnknownFormat(f"{source.path}: {foreign}: this version reads {READABLE}")

@@ -2,9 +2,6 @@
 
 # Offset, bytes, name. Sources: the formats' own pages; RFC 1952 (gzip), RFC 8878 (Zstandard).
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"#ROSBAG V", "a ROS 1 bag"),
-    (0, b"SQLite format 3\x00", "an SQLite database, such as a ROS 2 bag"),
-    (0, b"\x89MCAP0\r\n", "MCAP"),
     (0, b"MATLAB 7.3 MAT-file", "a MATLAB 7.3 file; save it with -v7"),
     (0, b"\x1f\x8b", "gzip; unpack it first"),
     (0, b"BZh", "bzip2; unpack it first"),
