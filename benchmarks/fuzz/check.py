@@ -3,7 +3,6 @@
 import faulthandler
 import json
 import sys
-import tracemalloc
 from pathlib import Path
 
 from events.errors import EventsError
@@ -35,19 +34,30 @@ def check(path: Path, *, formats: tuple[str | None, ...]) -> int:
         for damage in ("strict", "skip", "salvage"):
             options = ReadOptions(format=format, damage=damage, columns="t:us,x,y,p")
             faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.stderr)
-            tracemalloc.start()
+            before = start_peak()
             try:
                 events = read(path, options)
             except EventsError as error:
                 if "\n" in str(error) or not str(error):
                     raise Broken(f"message is not one line: {str(error)!r}") from error
             finally:
-                peak = tracemalloc.get_traced_memory()[1]
-                tracemalloc.stop()
+                peak = resident("VmHWM") - before
                 faulthandler.cancel_dump_traceback_later()
             if peak > MEMORY_TIMES * path.stat().st_size + MEMORY_FIXED:
                 raise Broken(f"{peak} bytes of memory for a file of {path.stat().st_size}")
     return events
+
+
+def start_peak() -> int:
+    """Forget the peak of resident memory so far; return what is resident now. See proc(5), clear_refs."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def resident(field: str) -> int:
+    """Return bytes of resident memory, whoever took them: VmRSS now, VmHWM at the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
 
 def read(path: Path, options: ReadOptions) -> int:

@@ -27,7 +27,7 @@ from benchmarks.fuzz.check import check
 from benchmarks.fuzz.corpus import folder_seeds, made_seeds
 from benchmarks.fuzz.mutate import mutate
 
-# Address space that a child may take beyond what it has at first: stops what tracemalloc does not see.
+# Address space that a child may take beyond what it has at first: a claim of more is refused.
 ADDRESS_SPACE = 2 << 30
 
 
@@ -57,7 +57,7 @@ def work(arguments: argparse.Namespace, start: int, deadline: float, pipe) -> No
             if number >= arguments.inputs or time.monotonic() >= deadline:
                 pipe.send(("end", number, 0))
                 return
-            pipe.send(("at", number, data))
+            pipe.send(("at", number, (format, data)))
             path.write_bytes(data)
             try:
                 pipe.send(("events", number, check(path, formats=(None, format or None))))
@@ -87,12 +87,12 @@ def main() -> int:
         )
         child.start()
         theirs.close()
-        data, reason, ended = b"", "", False
+        format, data, reason, ended = "", b"", "", False
         try:
             while not ended:
                 kind, number, what = ours.recv()
                 if kind == "at":
-                    data = what
+                    format, data = what
                 elif kind == "events":
                     done, readable = done + 1, readable + (what > 0)
                 elif kind == "broken":
@@ -107,7 +107,10 @@ def main() -> int:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             kept = arguments.keep / f"seed{arguments.seed}-input{number}"
             kept.write_bytes(data)
-            print(f"BROKEN by {kept} ({len(data)} bytes), exit {child.exitcode}:\n{reason}", flush=True)
+            print(
+                f"BROKEN by {kept} (was {format}, {len(data)} bytes), exit {child.exitcode}:\n{reason}",
+                flush=True,
+            )
             number += 1
     print(f"{done} inputs sound, {readable} of them with events; {found} broke a reader")
     return int(found > 0)
