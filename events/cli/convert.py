@@ -123,6 +123,10 @@ def convert(
     columns: Annotated[
         str | None, _option(READING, "Order of columns a file does not name, such as t:us,x,y,p.")
     ] = None,
+    stream: Annotated[
+        int | None, _option(READING, "Number of the event stream, in files that hold several.")
+    ] = None,
+    topic: Annotated[str | None, _option(READING, "Topic of events, in ROS bags that hold several.")] = None,
     codec: Annotated[
         Literal["fast", "small"],
         _option(
@@ -187,6 +191,8 @@ def convert(
         sensor_hw=parse_size(sensor, option="--sensor"),
         format=format,
         columns=columns,
+        stream=stream,
+        topic=topic,
     )
     settings = ConvertSettings(
         binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed

@@ -97,6 +97,12 @@ def cat(
     read_format: Annotated[
         str | None, _option(READING, "Format of the recording; where not given, its content tells.")
     ] = None,
+    stream: Annotated[
+        int | None, _option(READING, "Number of the event stream, in a file that holds several.")
+    ] = None,
+    topic: Annotated[
+        str | None, _option(READING, "Topic of events, in a ROS bag that holds several.", metavar="TOPIC")
+    ] = None,
     follow: Annotated[
         bool, _option(READING, "Wait for more where the file still grows, until Ctrl-C.", "--follow")
     ] = False,
@@ -138,7 +144,13 @@ def cat(
         zero_time=zero_time,
     )
     options = _read_options(
-        damage=damage, sensor=sensor, orientation=orientation, columns=columns, format=read_format
+        damage=damage,
+        sensor=sensor,
+        orientation=orientation,
+        columns=columns,
+        format=read_format,
+        stream=stream,
+        topic=topic,
     )
     recording = _open(src, options, follow=follow, timeout=timeout)
 

@@ -22,13 +22,26 @@ def is_store(path: Path) -> bool:
     return path.is_dir()
 
 
-def read_options(orientation: str | None, timestamps: str | None, polarity: str | None) -> "ReadOptions":
+def read_options(
+    orientation: str | None,
+    timestamps: str | None,
+    polarity: str | None,
+    *,
+    stream: int | None = None,
+    topic: str | None = None,
+) -> "ReadOptions":
     """Return the options with which a single recording is read."""
     from dataclasses import replace
 
     from events.recording import ReadOptions
 
-    given = {"orientation": orientation, "timestamps": timestamps, "polarity": polarity}
+    given = {
+        "orientation": orientation,
+        "timestamps": timestamps,
+        "polarity": polarity,
+        "stream": stream,
+        "topic": topic,
+    }
     return replace(ReadOptions(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
@@ -50,6 +63,12 @@ def info(
     polarity: Annotated[
         Literal["on1", "raw"] | None, typer.Option(help="What 1 means.", show_default="on1")
     ] = None,
+    stream: Annotated[
+        int | None, typer.Option(help="Number of the event stream, in a file that holds several.")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Topic of events, in a ROS bag that holds several.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a recording or a store holds, and what is wrong with it.
@@ -68,7 +87,8 @@ def info(
     if is_store(path):
         facts = store_info(path)
     else:
-        facts = recording_info(path, read_options(orientation, timestamps, polarity), digest=digest)
+        options = read_options(orientation, timestamps, polarity, stream=stream, topic=topic)
+        facts = recording_info(path, options, digest=digest)
     if json:
         print_json(facts)
     else:

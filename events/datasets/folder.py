@@ -42,8 +42,13 @@ from events.errors import DatasetError
 from events.recording import ReadOptions
 
 DATASET = "folder"
-# One row per format that events.readers reads.
-RECORDING_SUFFIXES = frozenset({".aedat", ".bin", ".bs2", ".npz", ".npy", ".csv"})
+# Suffixes in use for the formats that are read; of text .csv alone, because folders have lists in .txt.
+RECORDING_SUFFIXES = frozenset(
+    {
+        *(".aedat", ".aedat4", ".bin", ".bs2", ".raw", ".dat", ".es", ".h5", ".hdf5"),
+        *(".mat", ".npz", ".npy", ".csv", ".bag", ".db3", ".mcap"),
+    }
+)
 WITHOUT_OFFICIAL = f"random:0:{DEFAULT_TRAIN_FRACTION}"
 
 _SPLIT_FOLDERS = {

@@ -543,7 +543,7 @@ def test_folder_without_split_folders_says_it_splits_at_random(tmp_path):
 
 
 def test_folder_names_what_it_leaves_out(tmp_path):
-    write(tmp_path, "cat/a.npz", "cat/a.aedat", "dog/b.npz", "stray.npz", "dog/c.raw", "cat/notes")
+    write(tmp_path, "cat/a.npz", "cat/a.aedat", "dog/b.npz", "stray.npz", "dog/c.avi", "cat/notes")
     (tmp_path / "dog" / "gone.npz").symlink_to(tmp_path / "nowhere")
     (tmp_path / "dog" / "again").symlink_to(tmp_path)
     listing = list_samples("folder", tmp_path, split="random:0:0.5")
@@ -551,7 +551,7 @@ def test_folder_names_what_it_leaves_out(tmp_path):
     assert listing.problems == (
         "the same name with several suffixes, perhaps twice the same: cat/a.aedat, cat/a.npz",
         "1 recording in no class folder left out: stray.npz",
-        "2 other files left out (1 .raw, 1 no suffix), first: cat/notes",
+        "2 other files left out (1 .avi, 1 no suffix), first: cat/notes",
         "2 broken links left out: dog/again, dog/gone.npz",
     )
 
@@ -573,8 +573,8 @@ def test_folder_names_what_it_leaves_out(tmp_path):
             r": no test folder with recordings; add it, or choose --split random:0:0\.9 or --allow",
         ),
         (
-            ["a/1.raw"],
-            r": no recordings, expected .*; found: 1 other file left out \(1 \.raw\), first: a/1\.raw; check",
+            ["a/1.avi"],
+            r": no recordings, expected .*; found: 1 other file left out \(1 \.avi\), first: a/1\.avi; check",
         ),
     ],
 )
