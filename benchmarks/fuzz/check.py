@@ -9,7 +9,8 @@ from events.errors import EventsError
 from events.readers.registry import READERS, open_recording
 from events.recording import ReadOptions
 
-SECONDS = 20  # for one file; the first of a format may compile
+# Seconds for one file. Some milliseconds do, but the first may have to compile.
+SECONDS = 120
 # Memory: four times the file, and what buffers of a fixed size take (a chunk is 16 MiB).
 MEMORY_TIMES = 4
 MEMORY_FIXED = 48 << 20
