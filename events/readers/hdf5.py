@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from events.errors import DamagedRecording, EventsError, UnknownFormat
+from events.errors import ConfigError, DamagedRecording, EventsError, UnknownFormat
 from events.readers.column_events import Block, ColumnRecording
 from events.readers.conventions import only_plain_conventions
-from events.readers.hdf5_blocks import Hdf5Events, number_types, read_blocks
+from events.readers.hdf5_blocks import Hdf5Events, check_data_set, find_row, number_types, read_blocks
 from events.readers.hdf5_dsec import find_dsec
 from events.readers.hdf5_layout import Hdf5Layout, data_set
 from events.readers.hdf5_m3ed import find_m3ed
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 
-LAYOUTS: tuple[Callable[["h5py.File"], Hdf5Layout | None], ...] = (
+LAYOUTS: tuple[Callable[["h5py.File"], list[Hdf5Layout]], ...] = (
     find_prophesee,
     find_m3ed,
     find_dsec,
     find_named,
 )
+
+# Members of a file that a message or a report lists.
+SHOWN = 8
 
 # Room for one chunk of each column, so that none is unpacked twice.
 CHUNK_CACHE_BYTES = 1 << 26
@@ -46,12 +49,66 @@ HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 class Hdf5Recording(ColumnRecording):
     """A recording in an HDF5 file."""
 
+    def __init__(
+        self, source: Source, options: ReadOptions, layout: Hdf5Layout, *, first_row: int, notes: list[str]
+    ) -> None:
+        """Describe the file; see `open_hdf5`. Rows before `first_row` are not read."""
+        self._source = source
+        self._options = options
+        self._layout = layout
+        self._notes = notes
+
+        @contextmanager
+        def table(report: FileReport) -> Iterator[Iterator[Block]]:
+            report.notes.extend(notes)
+            with self._open_events() as where:
+                yield read_blocks(where, report, first_row=first_row, strict=options.damage == "strict")
+
+        with self._open_events() as where:
+            facts = {"layout": layout.name, "place": layout.place, "columns": number_types(where)}
+        super().__init__(
+            source,
+            options,
+            name="hdf5",
+            open_table=table,
+            unit=None,
+            sensor_hw=layout.sensor_hw,
+            facts=facts | layout.facts,
+        )
+
+    @contextmanager
+    def _open_events(self) -> Iterator[Hdf5Events]:
+        """Open the file and look its columns up."""
+        with open_hdf5_file(self._source.path, self._source.size) as file:
+            yield Hdf5Events(file, self._layout, self._source.path)
+
+    def start_at(self, t_us: int) -> "Hdf5Recording":
+        """Return the same recording from the first event at a time on, without reading what is before it.
+
+        The place is found by halving, so where time falls it may be the wrong one.
+
+        Args:
+            t_us: Microseconds, on the clock of the events.
+
+        Raises:
+            DamagedRecording: A chunk that is looked at cannot be unpacked.
+        """
+        with self._open_events() as where:
+            first_row = find_row(where, t_us)
+        notes = [*self._notes, f"the {first_row} events before {t_us} us are not read"]
+        return Hdf5Recording(self._source, self._options, self._layout, first_row=first_row, notes=notes)
+
     def triggers(self) -> np.ndarray:
-        """Return the edges of external signals, shape [n], TRIGGER_DTYPE; Prophesee's files have them."""
-        with open_hdf5_file(self.path, self.report.bytes_total) as file:
+        """Return the edges of external signals, shape [n], TRIGGER_DTYPE; Prophesee's files have them.
+
+        Raises:
+            DamagedRecording: They cannot be unpacked.
+        """
+        with open_hdf5_file(self.path, self._source.size) as file:
             found = data_set(file, TRIGGERS)
             if found is None or not {"p", "t", "id"} <= set(found.dtype.names or ()):
                 return np.empty(0, TRIGGER_DTYPE)
+            check_data_set(found, self.path)
             rows = found[()]
         triggers = np.zeros(len(rows), TRIGGER_DTYPE)
         triggers["t"], triggers["channel"], triggers["rising"] = rows["t"], rows["id"], rows["p"] > 0
@@ -59,42 +116,41 @@ class Hdf5Recording(ColumnRecording):
 
 
 def open_hdf5(source: Source, options: ReadOptions) -> Hdf5Recording:
-    """Open a recording in an HDF5 file.
+    """Open a recording in an HDF5 file; of several streams the one that `ReadOptions.stream` numbers from 0.
 
     Raises:
+        ConfigError: There is no such stream.
         DamagedRecording: The file is cut off, or its columns do not fit each other.
         UnknownFormat: It has no columns t, x, y and p.
     """
     only_plain_conventions(options, format_name="an HDF5 file")
     with open_hdf5_file(source.path, source.size) as file:
-        layout = find_layout(file, source)
-        types = number_types(Hdf5Events(file, layout, source.path))
-
-    @contextmanager
-    def table(report: FileReport) -> Iterator[Iterator[Block]]:
-        with open_hdf5_file(source.path, source.size) as file:
-            report.notes.extend(layout.notes)
-            where = Hdf5Events(file, layout, source.path)
-            yield read_blocks(where, report, strict=options.damage == "strict")
-
-    facts = {"layout": layout.name, "columns": types, **layout.facts}
-    return Hdf5Recording(
-        source, options, name="hdf5", open_table=table, unit=None, sensor_hw=layout.sensor_hw, facts=facts
-    )
+        layouts = find_layouts(file, source)
+    number = options.stream or 0
+    if not 0 <= number < len(layouts):
+        told = ", ".join(f"{i} {layout.place}" for i, layout in enumerate(layouts))
+        raise ConfigError(f"{source.path}: stream {number} holds no events; the streams are {told}")
+    layout = layouts[number]
+    notes = [
+        f"the events of {other.place} are not read, only those of {layout.place}; stream {i} is these"
+        for i, other in enumerate(layouts[:SHOWN])
+        if i != number
+    ]
+    return Hdf5Recording(source, options, layout, first_row=0, notes=notes)
 
 
-def find_layout(file: "h5py.File", source: Source) -> Hdf5Layout:
-    """Return the layout of a file.
+def find_layouts(file: "h5py.File", source: Source) -> list[Hdf5Layout]:
+    """Return the layout of each stream of events in a file, at least one.
 
     Raises:
-        UnknownFormat: It has none of those known.
+        UnknownFormat: There is none.
     """
     for find in LAYOUTS:
-        layout = find(file)
-        if layout is not None:
-            return layout
+        layouts = find(file)
+        if layouts:
+            return layouts
     paths = members(file)
-    shown = ", ".join(paths[:8]) + (", ..." if len(paths) > 8 else "")
+    shown = ", ".join(paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
     raise UnknownFormat(
         f"{source.path}: an HDF5 file of {shown or 'nothing'}, where no group has events; "
         "expected data sets or fields t, x, y and p"

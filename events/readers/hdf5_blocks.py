@@ -165,8 +165,12 @@ def place_of(found: "h5py.Dataset", row: int) -> int:
     return 0 if place is None else int(place)
 
 
-def read_blocks(where: Hdf5Events, report: FileReport, *, strict: bool) -> Iterator[Block]:
+def read_blocks(
+    where: Hdf5Events, report: FileReport, *, first_row: int = 0, strict: bool
+) -> Iterator[Block]:
     """Yield the events in blocks of whole chunks; what cannot be unpacked is reported and left out.
+
+    `first_row` is the first to be read.
 
     Raises:
         DamagedRecording: A chunk cannot be unpacked and `strict` is set.
@@ -176,8 +180,8 @@ def read_blocks(where: Hdf5Events, report: FileReport, *, strict: bool) -> Itera
     step = chunk if where.ecf else -(-ROWS_AT_A_TIME // chunk) * chunk
     smallest = chunk if chunk > 1 else step
     decoder = EcfDecoder()
-    for start in range(0, where.rows, step):
-        pending = [(start, min(start + step, where.rows))]
+    for start in range(first_row // step * step, where.rows, step):
+        pending = [(max(start, first_row), min(start + step, where.rows))]
         while pending:
             first, stop = pending.pop(0)
             columns, reason = read(where, first, stop, decoder)
@@ -187,6 +191,38 @@ def read_blocks(where: Hdf5Events, report: FileReport, *, strict: bool) -> Itera
                 pending = [(at, min(at + smallest, stop)) for at in range(first, stop, smallest)]
             else:
                 leave_out(where, (first, stop), reason, report, strict=strict)
+
+
+def find_row(where: Hdf5Events, t_us: int) -> int:
+    """Return the first row at a time or later, in microseconds, by halving; right where time never falls.
+
+    Raises:
+        DamagedRecording: A chunk that is looked at cannot be unpacked.
+    """
+    read = read_ecf if where.ecf else read_rows
+    found = where.fields["t"][0]
+    step = found.chunks[0] if found.chunks else ROWS_AT_A_TIME
+    decoder = EcfDecoder()
+
+    def times(first: int, stop: int) -> np.ndarray:
+        columns, reason = read(where, first, min(stop, where.rows), decoder)
+        if reason is not None:
+            leave_out(where, (first, stop), reason, FileReport(str(where.path), "hdf5"), strict=True)
+        t = columns["t"]
+        whole = t.astype(np.int64) if t.dtype.kind in "iu" else np.rint(t * 1e6).astype(np.int64)
+        return whole + where.t_offset_us
+
+    low, high = 0, -(-where.rows // step)  # the step looked for is the last that begins before the time
+    while low < high:
+        middle = (low + high) // 2
+        if int(times(middle * step, middle * step + 1)[0]) < t_us:
+            low = middle + 1
+        else:
+            high = middle
+    if low == 0:
+        return 0
+    first = (low - 1) * step
+    return first + int(np.searchsorted(times(first, first + step), t_us))
 
 
 def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int) -> Block:
@@ -225,22 +261,23 @@ def read_rows(where: Hdf5Events, first: int, stop: int, _decoder: EcfDecoder) ->
 
 
 def read_ecf(where: Hdf5Events, first: int, stop: int, decoder: EcfDecoder) -> Columns:
-    """Return the columns of a chunk compressed with ECF, or why they cannot be had."""
+    """Return the columns of rows of one chunk compressed with ECF, or why they cannot be had."""
     found = where.data_sets[0]
+    start = first // found.chunks[0] * found.chunks[0]
     try:
-        skipped, chunk = found.id.read_direct_chunk((first,))
+        skipped, chunk = found.id.read_direct_chunk((start,))
     except (OSError, RuntimeError) as error:
         return {}, " ".join(str(error).split())
-    wanted = stop - first
+    wanted, rows = stop - start, slice(first - start, stop - start)
     if skipped:  # the writer left the chunk as it was
         if len(chunk) < wanted * found.dtype.itemsize:
             return {}, f"the chunk has {len(chunk)} bytes, fewer than {wanted} records"
-        rows = np.frombuffer(chunk, found.dtype, wanted)
-        return {name: rows[field] for name, (_, field) in where.fields.items()}, None
+        records = np.frombuffer(chunk, found.dtype, wanted)[rows]
+        return {name: records[field] for name, (_, field) in where.fields.items()}, None
     events = decoder.decode(chunk)
     if events < wanted:
         return {}, REASONS.get(events, f"the chunk has {events} events, expected {wanted}")
-    return {name: getattr(decoder, name)[:wanted] for name in "txyp"}, None
+    return {name: getattr(decoder, name)[rows] for name in "txyp"}, None
 
 
 def leave_out(

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 MS_TO_INDEX = "/ms_to_idx"
 
 
-def find_dsec(file: "h5py.File") -> Hdf5Layout | None:
-    """Return the layout of a file with the columns of `/events`; None where it has none."""
+def find_dsec(file: "h5py.File") -> list[Hdf5Layout]:
+    """Return the layout of a file with the columns of `/events`; nothing where it has none."""
     columns = columns_in(file, "/events")
     if columns is None:
-        return None
+        return []
     offset = whole_number(file, "/t_offset")
     sensor_hw = size_of(whole_number(file, "/events/height"), whole_number(file, "/events/width"))
     if offset is not None or data_set(file, MS_TO_INDEX) is not None:
@@ -28,4 +28,4 @@ def find_dsec(file: "h5py.File") -> Hdf5Layout | None:
     else:
         name = "eTraM" if sensor_hw else "columns of /events"
     facts = {} if offset is None else {"t_offset_us": offset, "times": "t_offset_us is added to them"}
-    return Hdf5Layout(name, columns, offset or 0, sensor_hw, facts)
+    return [Hdf5Layout(name, "/events", columns, offset or 0, sensor_hw, facts)]

@@ -15,19 +15,19 @@ class Hdf5Layout:
 
     Attributes:
         name: Name of the layout for people.
+        place: Where in the file its events are, for people.
         columns: For each of t, x, y and p the path of its data set, and the field in it or None.
         t_offset_us: Added to every time.
         sensor_hw: Height and width in pixels; None where the file does not say.
         facts: For people.
-        notes: What a person should know of what is not read, one line each.
     """
 
     name: str
+    place: str
     columns: dict[str, tuple[str, str | None]]
     t_offset_us: int = 0
     sensor_hw: tuple[int, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def member(file: "h5py.File", path: str) -> "h5py.Group | h5py.Dataset | None":

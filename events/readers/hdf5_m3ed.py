@@ -1,8 +1,8 @@
 """M3ED and EvTTC: the columns x, y, t, p of `/prophesee/left` and `/prophesee/right`, one for each camera.
 
 `calib/resolution` of a camera is width and height; `ms_map_idx` the number of the first event of each
-millisecond. Times are microseconds since the start of the sequence, origin top left. The left camera is read
-where there is one. Source: Chaney et al., M3ED, "Data format".
+millisecond. Times are microseconds since the start of the sequence, origin top left. The left camera is the
+first stream where there is one. Source: Chaney et al., M3ED, "Data format".
 """
 
 from typing import TYPE_CHECKING
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 CAMERAS = ("/prophesee/left", "/prophesee/right")
 
 
-def find_m3ed(file: "h5py.File") -> Hdf5Layout | None:
-    """Return the layout of the first camera; None where there is none."""
-    found = {camera: columns_in(file, camera) for camera in CAMERAS}
-    cameras = [camera for camera, columns in found.items() if columns is not None]
-    if not cameras:
-        return None
-    camera = cameras[0]
-    columns = found[camera]
-    assert columns is not None
+def find_m3ed(file: "h5py.File") -> list[Hdf5Layout]:
+    """Return the layout of each camera there is."""
+    found = []
+    for camera in CAMERAS:
+        columns = columns_in(file, camera)
+        if columns is not None:
+            found.append(Hdf5Layout("M3ED", camera, columns, 0, resolution(file, camera)))
+    return found
+
+
+def resolution(file: "h5py.File", camera: str) -> tuple[int, int] | None:
+    """Return height and width of a camera; None where the file does not say."""
     size = data_set(file, f"{camera}/calib/resolution")
-    width = height = None
-    if size is not None and size.shape == (2,) and np.issubdtype(size.dtype, np.number):
-        width, height = (int(value) for value in size[()])
-    notes = tuple(f"the events of {other} are not read, only those of {camera}" for other in cameras[1:])
-    return Hdf5Layout("M3ED", columns, 0, size_of(height, width), {"camera": camera}, notes)
+    if size is None or size.shape != (2,) or not np.issubdtype(size.dtype, np.integer):
+        return None
+    width, height = (int(value) for value in size[()])
+    return size_of(height, width)

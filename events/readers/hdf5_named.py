@@ -29,18 +29,14 @@ def members(file: "h5py.File") -> list[str]:
     return paths
 
 
-def find_named(file: "h5py.File") -> Hdf5Layout | None:
-    """Return where the first events of the file are; None where there are none."""
-    found: list[tuple[str, dict[str, tuple[str, str | None]]]] = []
+def find_named(file: "h5py.File") -> list[Hdf5Layout]:
+    """Return where there are events in the file."""
+    found = []
     for path in ["/", *members(file)]:
         columns = columns_in(file, path) or fields_of(file, path)
         if columns is not None:
-            found.append((path, columns))
-    if not found:
-        return None
-    path, columns = found[0]
-    notes = tuple(f"the events of {other} are not read, only those of {path}" for other, _ in found[1:])
-    return Hdf5Layout(f"columns of {path}", columns, notes=notes)
+            found.append(Hdf5Layout(f"columns of {path}", path, columns))
+    return found
 
 
 def fields_of(file: "h5py.File", path: str) -> dict[str, tuple[str, str | None]] | None:

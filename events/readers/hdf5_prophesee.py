@@ -18,23 +18,26 @@ EVENTS = "/CD/events"
 TRIGGERS = "/EXT_TRIGGER/events"
 
 
-def find_prophesee(file: "h5py.File") -> Hdf5Layout | None:
-    """Return the layout of a file of Prophesee's; None where it is none."""
+def find_prophesee(file: "h5py.File") -> list[Hdf5Layout]:
+    """Return the layout of a file of Prophesee's; nothing where it is none."""
     found = data_set(file, EVENTS)
     if found is None or found.dtype.names is None:
-        return None
+        return []
     names = match_names(list(found.dtype.names))
     if names is None:
-        return None
+        return []
     said = {
         name: value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
         for name, value in file.attrs.items()
         if isinstance(value, str | bytes)
     }
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", said.get("geometry", ""))
-    return Hdf5Layout(
-        name="Prophesee",
-        columns={field: (EVENTS, name) for field, name in names.items()},
-        sensor_hw=size_of(int(size[2]), int(size[1])) if size else None,
-        facts=said,
-    )
+    return [
+        Hdf5Layout(
+            name="Prophesee",
+            place=EVENTS,
+            columns={field: (EVENTS, name) for field, name in names.items()},
+            sensor_hw=size_of(int(size[2]), int(size[1])) if size else None,
+            facts=said,
+        )
+    ]

@@ -439,19 +439,56 @@ def test_times_too_far_apart_are_refused(tmp_path):
         assert not (tmp_path / "a").exists()
 
 
-def test_left_camera_is_read_and_the_right_is_named(tmp_path):
-    def fill(file):
-        for camera, seed in (("right", 1), ("left", 2)):
-            for name, values in columns(random_events(seed, 10, sensor_hw=(9, 9), span_us=99)).items():
-                file[f"prophesee/{camera}/{name}"] = values
-            file[f"prophesee/{camera}/calib/resolution"] = np.array([1280, 720])
+def two_cameras(file):
+    for camera, seed in (("right", 1), ("left", 2)):
+        for name, values in columns(random_events(seed, 10, sensor_hw=(9, 9), span_us=99)).items():
+            file[f"prophesee/{camera}/{name}"] = values
+        file[f"prophesee/{camera}/calib/resolution"] = np.array([1280, 720])
 
-    recording = open_recording(save(tmp_path / "a", fill))
-    np.testing.assert_array_equal(recording.read(), random_events(2, 10, sensor_hw=(9, 9), span_us=99))
+
+@pytest.mark.parametrize(("stream", "seed"), [(None, 2), (0, 2), (1, 1)])
+def test_left_camera_is_read_unless_the_other_is_wanted(tmp_path, stream, seed):
+    save(tmp_path / "a", two_cameras)
+    recording = open_recording(tmp_path / "a", ReadOptions(stream=stream))
+    np.testing.assert_array_equal(recording.read(), random_events(seed, 10, sensor_hw=(9, 9), span_us=99))
     assert recording.sensor_hw == (720, 1280)
-    assert recording.report.notes == [
-        "the events of /prophesee/right are not read, only those of /prophesee/left"
-    ]
+    left, right = "/prophesee/left", "/prophesee/right"
+    expected = (
+        f"the events of {right} are not read, only those of {left}; stream 1 is these"
+        if seed == 2
+        else f"the events of {left} are not read, only those of {right}; stream 0 is these"
+    )
+    assert recording.report.notes == [expected]
+
+
+def test_stream_that_is_not_there(tmp_path):
+    save(tmp_path / "a", two_cameras)
+    message = "stream 2 holds no events; the streams are 0 /prophesee/left, 1 /prophesee/right"
+    with pytest.raises(ConfigError, match=message):
+        open_recording(tmp_path / "a", ReadOptions(stream=2))
+
+
+@pytest.mark.parametrize("suite", [TestDsec, TestEtram, TestSeconds, TestProphesee, TestEcf])
+def test_start_at_a_time(tmp_path, suite):
+    events = suite().some_events(5000)
+    events["t"][700:2300] = events["t"][700]  # one time over several chunks
+    (tmp_path / "a").write_bytes(suite().encode(events))
+    recording = open_recording(tmp_path / "a", suite().options)
+    t = events["t"]
+    for t_us in (
+        -5,
+        int(t[0]),
+        int(t[0]) + 1,
+        int(t[700]),
+        int(t[700]) + 1,
+        int(t[3000]),
+        int(t[-1]),
+        1 << 40,
+    ):
+        rest = recording.start_at(t_us)
+        np.testing.assert_array_equal(rest.read(), events[t >= t_us])
+        assert rest.report.notes == [f"the {np.count_nonzero(t < t_us)} events before {t_us} us are not read"]
+    np.testing.assert_array_equal(recording.read(), events)
 
 
 def test_triggers_of_prophesee(tmp_path):
