@@ -328,6 +328,14 @@ def diff(
     tolerance: Annotated[
         str, typer.Option(help="Times this close are equal, such as 1us.", metavar="TIME")
     ] = "0us",
+    sensor: Annotated[
+        str | None,
+        typer.Option(
+            help="Sensor's height x width, such as 180x240, of files that do not say it.",
+            metavar="HxW",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two recordings event by event: 0 the same, 1 different, 2 one cannot be read.
@@ -346,9 +354,10 @@ def diff(
     from events.readers.live import open_any
 
     tolerance_us = parse_time(tolerance, option="--tolerance") or 0
+    options = _read_options(sensor=sensor)
     try:
         found = compare_recordings(
-            open_any(a), open_any(b), tolerance_us=tolerance_us, ignore_shift=ignore_shift
+            open_any(a, options), open_any(b, options), tolerance_us=tolerance_us, ignore_shift=ignore_shift
         )
     except (EventsError, OSError) as error:
         raise stop(str(error), code=EXIT_USAGE) from None

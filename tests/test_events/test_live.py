@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def pipe_of(tmp_path, data, piece=10_007):
     os.mkfifo(path)
 
     def write():
-        with path.open("wb", buffering=0) as stream:
+        with suppress(BrokenPipeError), path.open("wb", buffering=0) as stream:
             for start in range(0, len(data), piece):
                 stream.write(data[start : start + piece])
 
