@@ -231,7 +231,7 @@ def check_header_length(stream: IO[bytes]) -> None:
     start = stream.tell()
     head = stream.read(12)
     stream.seek(start)
-    length = int.from_bytes(head[8 : 10 if head[6:7] == b"\x01" else 12], "little")
+    length = int.from_bytes(head[8 : 10 if head[6:8] == b"\x01\x00" else 12], "little")
     if length > LARGEST_HEADER_BYTES:
         raise ValueError(f"a header of {length} bytes, expected {LARGEST_HEADER_BYTES} at most")
 
