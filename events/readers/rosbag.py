@@ -23,6 +23,8 @@ from events.recording import DEFAULT_CHUNK_EVENTS, TRIGGER_DTYPE, FileReport, Re
 BAG_MARKS = ((b"#ROSBAG V", ROS1), (b"SQLite format 3\x00", SQLITE), (b"\x89MCAP0\r\n", MCAP))
 # Addresses have 16 bits.
 LARGEST_HW = (1 << 16, 1 << 16)
+# A message that says more pixels in a row or column than any sensor has is not believed.
+BELIEVED = 1 << 13
 
 
 def bag_format(head: bytes) -> str | None:
@@ -73,7 +75,8 @@ class BagRecording(Recording):
             except DamagedMessage:
                 return  # Told again, by the policy for damage, when it is read.
             self.facts["encoding"] = message.encoding
-            self._said_hw = message.sensor_hw if min(message.sensor_hw) > 0 else None
+            if 0 < min(message.sensor_hw) and max(message.sensor_hw) <= BELIEVED:
+                self._said_hw = message.sensor_hw
 
     @cached_property
     def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]

@@ -150,6 +150,15 @@ def test_encodings_that_are_not_read_are_named(tmp_path):
         open_recording(path).read()
 
 
+@pytest.mark.parametrize("said", [(0, 0), (0xFFFFFFFF, 5), (9000, 160)])
+def test_a_size_that_no_sensor_has_is_taken_from_the_events(tmp_path, said):
+    events = some_events(400)
+    path = write_bag(tmp_path, "mcap", {"/e": arrays("mcap", events, sensor_hw=said)})
+    recording = open_recording(path)
+    np.testing.assert_array_equal(recording.read(), events)
+    assert recording.sensor_hw == (events["y"].max() + 1, events["x"].max() + 1)
+
+
 @pytest.mark.parametrize("encoding", ["events", "mono", "evt3"])
 def test_events_outside_the_sensor_are_left_out_and_counted(tmp_path, encoding):
     events = some_events(400)
