@@ -75,7 +75,7 @@ class BagRecording(Recording):
             except DamagedMessage:
                 return  # Told again, by the policy for damage, when it is read.
             self.facts["encoding"] = message.encoding
-            if 0 < min(message.sensor_hw) and max(message.sensor_hw) <= BELIEVED:
+            if min(message.sensor_hw) > 0 and max(message.sensor_hw) <= BELIEVED:
                 self._said_hw = message.sensor_hw
 
     @cached_property
