@@ -93,6 +93,7 @@ def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
     only_plain_conventions(options, format_name="a NumPy file")
     with open_file(source.path) as stream:
         parts = pick_fields(read_header(stream, source.path, ""), options, source.path)
+        check_numbers(parts, source.path)
 
     @contextmanager
     def table(report: FileReport) -> Iterator[Iterator[Block]]:
@@ -111,6 +112,7 @@ def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
     only_plain_conventions(options, format_name="a NumPy file")
     with open_archive(source.path) as archive:
         parts = choose_parts(archive, options, source.path)
+        check_numbers(parts, source.path)
         sensor_hw = read_sensor(archive, source.path)
         base = archive.getinfo(f"{parts[0].name}.npy").header_offset
 
@@ -270,6 +272,21 @@ def pick_fields(part: Part, options: ReadOptions, path: Path) -> list[Part]:
         replace(whole, start=part.start + column * column_bytes, picks={field: None})
         for field, column in picks.items()
     ]
+
+
+def check_numbers(parts: list[Part], path: Path) -> None:
+    """Refuse columns that are no real numbers.
+
+    Raises:
+        DamagedRecording: One is text, a date, complex, or an array in each row.
+    """
+    for part in parts:
+        for field, pick in part.picks.items():
+            dtype = part.dtype[pick] if isinstance(pick, str) else part.dtype
+            if dtype.subdtype is not None or dtype.kind not in "iufb":
+                raise DamagedRecording(
+                    f"{path}: byte {part.start}: {field} is of type {dtype}; expected numbers"
+                )
 
 
 def describe(parts: list[Part]) -> dict[str, str]:

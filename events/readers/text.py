@@ -7,7 +7,9 @@ the Robotics and Perception Group's "t x y p" in seconds. Anything else could me
 
 Time is microseconds where the column has no decimal point in the first lines, and seconds where it has.
 A last line without a line end is taken for cut off, unless polarity is the last column and is there.
-`salvage` does the same as `skip`: lines have no place to get out of step.
+The sensor's size is taken from Prophesee's `% geometry` comment, or from a first line of width and height,
+with which the text files of rpg_e2vid begin. `salvage` does the same as `skip`: lines have no place to get
+out of step.
 """
 
 import re
@@ -34,6 +36,7 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
 POLARITY_WORDS = {"true": 1.0, "false": 0.0}
 
 # Prophesee's metavision_file_to_csv writes x,y,p,t. Source: openeb, metavision_file_to_csv.cpp.
+GEOMETRY = re.compile(r"%\s*geometry[:\s]\s*(\d{1,5})\s*[x,]\s*(\d{1,5})\s*\Z", re.IGNORECASE)
 PROPHESEE_COLUMNS = Columns(t=3, x=0, y=1, p=2)
 RPG_COLUMNS = Columns(t=0, x=1, y=2, p=3, unit="s")
 
@@ -46,11 +49,13 @@ class TextLayout:
         delimiter: Between columns; None for any white space.
         columns: Which column holds what, with the unit of time.
         data_offset: Byte of the first line of data.
+        sensor_hw: Height and width in pixels; None where the first lines do not say.
     """
 
     delimiter: str | None
     columns: Columns
     data_offset: int
+    sensor_hw: tuple[int, int] | None = None
 
 
 def is_text(head: bytes) -> bool:
@@ -73,7 +78,13 @@ def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
     order = sorted("txyp", key=lambda field: getattr(layout.columns, field))
     facts = {"columns": ",".join(order), "unit": layout.columns.unit}
     return ColumnRecording(
-        source, options, name="csv", open_table=table, unit=layout.columns.unit, sensor_hw=None, facts=facts
+        source,
+        options,
+        name="csv",
+        open_table=table,
+        unit=layout.columns.unit,
+        sensor_hw=layout.sensor_hw,
+        facts=facts,
     )
 
 
@@ -158,7 +169,18 @@ def text_layout(source: Source, options: ReadOptions) -> TextLayout:
         columns = columns._replace(
             unit="s" if any(mark in time for time in times for mark in ".eE") else "us"
         )
-    return TextLayout(delimiter, columns, start.data_offset)
+    return TextLayout(delimiter, columns, start.data_offset, sensor_of(start))
+
+
+def sensor_of(start: Start) -> tuple[int, int] | None:
+    """Return height and width from Prophesee's comment, or from a first line of width and height alone."""
+    said = [match.groups() for text in start.comments if (match := GEOMETRY.match(text))]
+    if not said and len(start.names) == 2 and all(name.isdecimal() for name in start.names):
+        said = [(start.names[0], start.names[1])]
+    if not said:
+        return None
+    width, height = int(said[0][0]), int(said[0][1])
+    return (height, width) if 0 < height <= 65536 and 0 < width <= 65536 else None
 
 
 def order_of(start: Start, delimiter: str | None, options: ReadOptions) -> Columns | None:
