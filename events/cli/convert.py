@@ -136,6 +136,12 @@ def convert(
     shard_samples: Annotated[
         int | None, _option(STORE, "Samples in a shard file.", default="64, from 4000 samples on 256")
     ] = None,
+    events: Annotated[
+        bool,
+        _option(
+            STORE, "Store raw events instead of frames; bin later with `convert event-store`.", "--events"
+        ),
+    ] = False,
     seed: Annotated[int, _option(STORE, "Of the order in which samples are stored.", default=True)] = 0,
     overwrite: Annotated[
         bool, _option(STORE, "Replace a store that was made with other settings.", "--overwrite")
@@ -179,7 +185,14 @@ def convert(
         resize=resize,
         dtype=dtype,
     )
-    listing = list_samples(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
+    if dataset == "event-store":
+        from events.store.event_reader import EventStore
+
+        listing = EventStore(src).listing()
+    else:
+        listing = list_samples(
+            dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select
+        )
     for problem in listing.problems:
         say(f"note: {problem}")
     read = _changed(
@@ -194,6 +207,9 @@ def convert(
         stream=stream,
         topic=topic,
     )
+    if events:
+        _store_events(listing, dst, read, src=src, codec=codec, overwrite=overwrite, json=json)
+        return
     settings = ConvertSettings(
         binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed
     )
@@ -214,6 +230,34 @@ def convert(
         command=this_command(),
     )
     _print_summary(summary, json=json)
+    if summary.failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _store_events(
+    listing: Any, dst: Path | None, read: Any, *, src: Path, codec: Any, overwrite: bool, json: bool
+) -> None:
+    from events.store.event_writer import convert_events
+
+    dst = Path(f"{src.absolute().name}-events.zarr") if dst is None else dst
+    say(f"{len(listing.samples)} recordings of {listing.dataset} ({listing.split_rule}) -> {dst}")
+    with ProgressBar("storing events") as bar:
+        summary = convert_events(
+            listing,
+            dst,
+            read=read,
+            codec=codec,
+            overwrite=overwrite,
+            progress=lambda done, of, count: bar.show(done, of, f"{count / 1e6:.1f} M events"),
+        )
+    if json:
+        print_json(summary.as_dict())
+    for path, reason in summary.failures[:FAILURES_SHOWN]:
+        say(f"failed: {path}: {reason}")
+    say(
+        f"{summary.ok} of {summary.files} recordings, {summary.events / 1e6:.1f} M events, "
+        f"{summary.stored_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}"
+    )
     if summary.failed:
         raise typer.Exit(EXIT_PARTIAL)
 

@@ -7,6 +7,7 @@ import google_crc32c
 from events.datasets.tonic import TonicRecording, is_tonic, open_tonic
 from events.readers.registry import open_recording
 from events.recording import ReadOptions, Recording
+from events.store.event_reader import EVENT_STORE_DATASET, StoredRecording, open_event_sample
 from events.store.shard import file_crc32c
 
 
@@ -24,6 +25,8 @@ def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recor
     """
     if is_tonic(dataset):
         return open_tonic(dataset, root, path, read)
+    if dataset == EVENT_STORE_DATASET:
+        return open_event_sample(root, path)
     return open_recording(root / path, read)
 
 
@@ -31,4 +34,6 @@ def sample_crc32c(recording: Recording) -> int:
     """Return the CRC-32C of an opened sample's file, or of its events where it has none."""
     if isinstance(recording, TonicRecording):
         return int(google_crc32c.value(recording.content))
+    if isinstance(recording, StoredRecording):
+        return recording.source_crc32c
     return file_crc32c(recording.path)

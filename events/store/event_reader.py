@@ -1,0 +1,198 @@
+"""Reading an event store: each of its recordings as a `Recording`, ranges of time through the index."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from events.datasets.listing import Listing, Sample
+from events.errors import ConfigError, DamagedRecording, StoreError
+from events.recording import (
+    DEFAULT_CHUNK_EVENTS,
+    EVENT_DTYPE,
+    FileReport,
+    ReadOptions,
+    Recording,
+    check_cuts,
+)
+from events.store.attributes import read_attributes
+from events.store.event_layout import EVENT_COLUMNS, EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
+from events.store.event_shards import FlatColumn
+from events.store.manifest import read_manifest, read_sources
+
+# What the samples of an event store are called as a data set.
+EVENT_STORE_DATASET = "event-store"
+
+
+class StoredRecording(Recording):
+    """One recording of an event store."""
+
+    def __init__(self, store: Path, row: dict[str, Any]) -> None:
+        """Stand for the recording of a manifest row.
+
+        Raises:
+            DamagedRecording: It could not be decoded when the store was made.
+        """
+        if not row["ok"]:
+            raise DamagedRecording(row["error"])
+        self.path = store
+        self.format = EVENT_STORE_DATASET
+        self.sensor_hw = (row["sensor_hw"][0], row["sensor_hw"][1])
+        self.facts = {"source": row["path"]}
+        self.source_crc32c = int(row["crc32c"], 16)
+        self._row = row
+        self._first = row["first"]["event_shard"] * SHARD
+        self._range = (0, int(row["events"]))
+        self.report = self._new_report()
+
+    def _new_report(self) -> FileReport:
+        kept = {name: value for name, value in self._row["report"].items() if not name.startswith("t_")}
+        return FileReport(str(self.path), self.format, **kept)
+
+    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events in file order; see `Recording.decode_chunks`."""
+        if max_events < 1:
+            raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        self.report = report = self._new_report()
+        start, stop = self._range
+        columns = {name: FlatColumn(self.path / name, dtype) for name, dtype in EVENT_COLUMNS.items()}
+        out = np.zeros(min(max_events, stop - start), EVENT_DTYPE)
+        for at in range(start, stop, max_events):
+            chunk = out[: min(max_events, stop - at)]
+            for name, column in columns.items():
+                filled = 0
+                for piece in column.pieces(self._first + at, self._first + at + len(chunk)):
+                    chunk[name][filled : filled + len(piece)] = piece
+                    filled += len(piece)
+            report.events += len(chunk)
+            report.t_first_us = int(chunk["t"][0]) if report.t_first_us is None else report.t_first_us
+            report.t_last_us = int(chunk["t"][-1])
+            yield chunk
+        report.bytes_read = report.bytes_total
+
+    def chunks(
+        self,
+        *,
+        count: int | None = None,
+        duration_us: int | None = None,
+        start_us: int | None = None,
+        stop_us: int | None = None,
+        start_event: int = 0,
+        stop_event: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield the events as `Recording.chunks` does; a range of time reads only what the index says."""
+        check_cuts(count, duration_us, (start_us, stop_us), (start_event, stop_event))
+        part = self
+        if (start_us is not None or stop_us is not None) and not start_event and stop_event is None:
+            part = copy.copy(self)
+            part._range = self.positions(start_us, stop_us)
+        yield from Recording.chunks(
+            part,
+            count=count,
+            duration_us=duration_us,
+            start_us=start_us,
+            stop_us=stop_us,
+            start_event=start_event,
+            stop_event=stop_event,
+        )
+        self.report = part.report
+
+    def positions(self, start_us: int | None, stop_us: int | None) -> tuple[int, int]:
+        """Return a range of positions that holds every event with start <= t < stop; narrow, not exact."""
+        events, length = int(self._row["events"]), int(self._row["ms"])
+        first, last = 0, events
+        if length == 0:
+            return first, last
+        index = FlatColumn(self.path / MS_INDEX, "int64")
+        base = self._row["first"]["ms_shard"] * SHARD
+        if start_us is not None:
+            ms = start_us // 1000 - self._row["ms_origin"]
+            if ms >= length:
+                first = events
+            elif ms > 0:
+                first = int(index.read(base + ms, base + ms + 1)[0])
+        if stop_us is not None and self._row["rising"]:
+            ms = max(-(-stop_us // 1000) - self._row["ms_origin"], 0)
+            if ms < length:
+                last = int(index.read(base + ms, base + ms + 1)[0])
+        return first, max(first, last)
+
+
+class EventStore:
+    """A finished event store.
+
+    Attributes:
+        path: Its folder.
+        attributes: The attribute `event_store`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the store at a path.
+
+        Raises:
+            StoreError: There is none, it is not finished, or of another kind or schema.
+        """
+        self.path = Path(path)
+        self.attributes = read_attributes(self.path)
+        found = (self.attributes.get("schema"), self.attributes.get("kind"))
+        if found != (EVENTS_SCHEMA, EVENTS_KIND):
+            raise StoreError(
+                f"{self.path}: found a store of schema {found[0]!r}, kind {found[1]!r}, expected schema "
+                f"{EVENTS_SCHEMA}, kind {EVENTS_KIND!r}; make one with `events convert --events`"
+            )
+        if self.attributes.get("complete") is not True:
+            raise StoreError(
+                f"{self.path}: not finished; run the same `events convert --events` again, it continues"
+            )
+        rows = read_manifest(self.path)
+        self.rows = [rows[number] for number in sorted(rows)]
+        self.sources = read_sources(self.path)
+
+    def __len__(self) -> int:
+        """Return how many recordings there are, failed ones included."""
+        return len(self.sources)
+
+    def recording(self, index: int) -> StoredRecording:
+        """Open the recording at a position of the listing.
+
+        Raises:
+            StoreError: There is no such position.
+            DamagedRecording: It could not be decoded when the store was made.
+        """
+        if not 0 <= index < len(self.rows):
+            raise StoreError(f"{self.path}: no recording {index}; it has {len(self.rows)}, from 0")
+        return StoredRecording(self.path, self.rows[index])
+
+    def listing(self) -> Listing:
+        """Return the recordings as a data set that `events.convert.convert` bins."""
+        names = self.attributes["split_names"]
+        sensor = self.attributes["listing_sensor_hw"]
+        read_options = self.attributes["read"]
+        if read_options["sensor_hw"] is not None:
+            read_options = read_options | {"sensor_hw": tuple(read_options["sensor_hw"])}
+        return Listing(
+            dataset=EVENT_STORE_DATASET,
+            root=self.path,
+            class_names=tuple(self.attributes["class_names"]),
+            samples=tuple(
+                Sample(
+                    path=f"{number}:{source['path']}",
+                    label=source["label"],
+                    split=names[source["split"]] if isinstance(source["split"], int) else source["split"],
+                    number=source["number"],
+                    size_bytes=source["size_bytes"],
+                )
+                for number, source in enumerate(self.sources)
+            ),
+            split_rule=self.attributes["split_rule"],
+            sensor_hw=None if sensor is None else (sensor[0], sensor[1]),
+            read_options=ReadOptions(**read_options),
+            selection=self.attributes["selection"],
+        )
+
+
+def open_event_sample(root: Path, path: str) -> StoredRecording:
+    """Open a sample of `EventStore.listing`, whose path starts with its position."""
+    return EventStore(root).recording(int(path.split(":", 1)[0]))
