@@ -15,7 +15,7 @@ import numpy as np
 
 from events.errors import ConfigError, UnknownFormat
 from events.readers.aedat4_compression import COMPRESSIONS, UnpackError, unpacker
-from events.readers.aedat4_header import Aedat4Header, field_place, load, read_header
+from events.readers.aedat4_header import Aedat4Header, field_place, kind_name, load, read_header
 from events.readers.aedat4_pass import Aedat4Pass, PacketWalk
 from events.readers.aedat4_payload import TRIGGERS_MARK, find_vector
 from events.readers.conventions import only_plain_conventions
@@ -87,7 +87,7 @@ def peek_kinds(source: Source, header: Aedat4Header) -> dict[int, str]:
                 walk.window.have(there)
                 stored = walk.window.raw[walk.window.at : walk.window.at + there].tobytes()
                 with suppress(UnpackError):
-                    kinds[stream] = unpack(stored, there < size)[8:12].decode("latin-1")
+                    kinds[stream] = kind_name(unpack(stored, there < size)[8:12].decode("latin-1"))
             walk.window.skip(there)
     finally:
         walk.window.close()

@@ -146,8 +146,13 @@ def parse_streams(text: bytes) -> dict[int, Stream]:
         sizes = [facts.get("sizeY", ""), facts.get("sizeX", "")]
         known = all(size.isascii() and size.isdigit() and 0 < int(size) < 1 << 15 for size in sizes)
         sensor_hw = (int(sizes[0]), int(sizes[1])) if known else None
-        streams[int(number)] = Stream(int(number), kind, sensor_hw, facts.get("source"))
+        streams[int(number)] = Stream(int(number), kind_name(kind), sensor_hw, facts.get("source"))
     return streams
+
+
+def kind_name(kind: str) -> str:
+    """Return the type of a stream, fit for a message whatever the file says."""
+    return kind if kind.isascii() and kind.isalnum() and len(kind) <= 16 else "unknown"
 
 
 def attributes(node: ElementTree.Element) -> dict[str, str]:

@@ -6,6 +6,7 @@ Packets follow each other up to the table of packets or the end of the file; the
 
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -333,42 +334,67 @@ class Aedat4Pass:
             self._report.notes.append(f"stream {number} ({kind}): {count} packets left out")
 
     def _load_batch(self) -> bool:
-        """Unpack the next packets of the stream; False where there is none."""
-        window, unpack = self._walk.window, self._unpack
+        """Make the next packets of the stream the batch; False where there is none."""
+        if self._last_cut:
+            return False
+        places, self._last_cut, size = self._next_places(BATCH_BYTES)
+        if not places:
+            return False
+        window = self._walk.window
+        if not self._packed and all(start % 8 == 0 for start, _ in places):
+            # They stay where they are: the window does not move before the batch is done.
+            offset = window.position - window.at
+            spans = [(a, b, offset + a - HEADER_BYTES, b - a + HEADER_BYTES) for a, b in places]
+            window.at = places[-1][1]
+            self._set_batch(window.raw, spans)
+            return True
+        return self._unpack_batch(places, size)
+
+    def _set_batch(self, payloads: np.ndarray, spans: list[tuple[int, int, int, int]]) -> None:
+        """Begin a batch."""
+        self._payloads = payloads
+        self._spans = np.array(spans, np.int64).reshape(-1, 4)
+        self._state[PACKET] = self._state[EVENT] = 0
+
+    def _unpack_batch(self, places: list[list[int]], size: int) -> bool:
+        """Make a batch of packets in these places, of `size` bytes if cut, and of some more."""
         parts: list[bytes] = []
         spans: list[tuple[int, int, int, int]] = []
         total = 0
-        while total < BATCH_BYTES and not self._last_cut:
-            places, cut, size = self._next_places(BATCH_BYTES - total)
-            if not places:
-                break
-            raw = window.raw.data
-            offset = window.position - window.at
-            for start, stop in places:
-                window.at = stop
-                try:
-                    payload = unpack(raw[start:stop], cut)
-                except UnpackError as error:
-                    self._lose_packet(offset + start - HEADER_BYTES, size or stop - start, cut, str(error))
-                    if self._strict:
-                        break
-                    continue
+        while places:
+            for payload, position, stored_bytes in self._unpack_places(places, size):
                 length = len(payload)
-                spans.append(
-                    (total, total + length, offset + start - HEADER_BYTES, stop - start + HEADER_BYTES)
-                )
+                spans.append((total, total + length, position, stored_bytes))
                 parts.append(payload)
                 total += length
                 if length % 8:
                     parts.append(PADDING[-length % 8])
                     total += -length % 8
-            self._last_cut = cut
+            if total >= BATCH_BYTES or self._last_cut:
+                break
+            places, self._last_cut, size = self._next_places(BATCH_BYTES - total)
         if not spans:
             return False
-        self._payloads = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
-        self._spans = np.array(spans, np.int64).reshape(-1, 4)
-        self._state[PACKET] = self._state[EVENT] = 0
+        whole = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._set_batch(np.frombuffer(whole, np.uint8), spans)
         return True
+
+    def _unpack_places(self, places: list[list[int]], size: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield payload, byte in the file and stored length of the packets that can be unpacked."""
+        window, unpack = self._walk.window, self._unpack
+        raw = window.raw.data
+        offset = window.position - window.at
+        for start, stop in places:
+            window.at = stop
+            position = offset + start - HEADER_BYTES
+            try:
+                payload = unpack(raw[start:stop], self._last_cut)
+            except UnpackError as error:
+                self._lose_packet(position, size or stop - start, str(error))
+                if self._strict:
+                    break
+                continue
+            yield payload, position, stop - start + HEADER_BYTES
 
     def _next_places(self, most_bytes: int) -> tuple[list[list[int]], bool, int]:
         """Return where the next payloads of the stream are in the window, and whether the only one is cut.
@@ -387,9 +413,10 @@ class Aedat4Pass:
         window.have(there)
         return [[window.at, window.at + there]], there < size, size
 
-    def _lose_packet(self, position: int, size: int, cut: bool, reason: str) -> None:
+    def _lose_packet(self, position: int, size: int, reason: str) -> None:
         """Leave out a packet that cannot be unpacked."""
-        if cut:  # reported already
+        if self._last_cut:  # reported already, and gone
+            self._last_cut = False
             return
         reason = " ".join(reason.split())
         self._walk.damaged(

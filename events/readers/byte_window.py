@@ -6,8 +6,8 @@ import numpy as np
 
 from events.readers.source import Source, open_descriptor
 
-# Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
-READ_BYTES = 1 << 18
+# Bytes read at a time: enough that the call costs nothing, few enough to stay in the cache.
+READ_BYTES = 1 << 19
 
 
 class ByteWindow:

@@ -194,6 +194,14 @@ def test_streams_are_told_by_their_packets_where_the_header_does_not(tmp_path):
     assert recording.sensor_hw == (events["y"].max() + 1, events["x"].max() + 1)
 
 
+def test_type_of_a_stream_cannot_break_a_message(tmp_path):
+    """Found by fuzzing: letters with a line end, in the packets or in the description."""
+    bad = other_payload(b"T\xf5\n ")
+    for nodes in (["<node>"], [node(0, "A\nB")]):
+        with pytest.raises(UnknownFormat, match="holds no stream of events; its streams are 0 unknown$"):
+            open_recording(save(tmp_path / "a", packet(0, bad, 1), nodes=nodes, compression=1))
+
+
 def test_entities_in_the_description_are_not_expanded(tmp_path):
     start = header(["&a;"]).replace(b'<dv version="2.0">', b"<!DOCTYPE d [ <!-")
     (tmp_path / "a").write_bytes(start + packet(0, events_payload(some_events())))
