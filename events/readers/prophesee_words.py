@@ -61,6 +61,7 @@ class Encoding:
         high_bits, low_bits: Of the time, in a TIME_HIGH and below.
         events_per_word: Events that a word gives at most.
         kinds: A bit for each type that words have.
+        halves_turned: Whether the upper half of a word comes before the lower one.
     """
 
     word_type: str
@@ -69,6 +70,7 @@ class Encoding:
     low_bits: int
     events_per_word: int
     kinds: int
+    halves_turned: bool = False
 
     @property
     def word_bytes(self) -> int:
@@ -79,7 +81,8 @@ class Encoding:
         """Whether bytes start with words of types that the encoding has."""
         count = min(len(data) // self.word_bytes, LOOKED_AT_WORDS)
         words = np.frombuffer(data, self.word_type, count)
-        kinds = (words >> (8 * self.word_bytes - 4)).astype(np.int64)
+        top = (4 if self.halves_turned else 8) * self.word_bytes
+        kinds = ((words >> (top - 4)) & 0xF).astype(np.int64)
         return count > 0 and bool(np.all((self.kinds >> kinds) & 1))
 
 
@@ -103,7 +106,7 @@ class WordPass:
         """Stand before the first word; `trigger_room` is 0 where triggers are only counted."""
         self._triggers = np.zeros(1 + 3 * trigger_room if trigger_room else 0, np.int64)
         self._source = source
-        self._encoding = encoding
+        self.encoding = encoding
         self._sensor_hw = sensor_hw
         self._report = report
         self._strict = options.damage == "strict"
@@ -134,13 +137,13 @@ class WordPass:
         Raises:
             DamagedRecording: There is damage and the policy is strict.
         """
-        window, size = self._window, self._encoding.word_bytes
+        window, size = self._window, self.encoding.word_bytes
         room = out.view(np.int64)
         n = 0
         while n < len(out) and self.more:
             stop = window.stop - (window.stop - window.at) % size
-            words = window.raw[window.at : stop].view(self._encoding.word_type)
-            used, written, code = self._encoding.decode(words, room[2 * n :], self._triggers, self._state)
+            words = window.raw[window.at : stop].view(self.encoding.word_type)
+            used, written, code = self.encoding.decode(words, room[2 * n :], self._triggers, self._state)
             self._note_first_damage()
             window.at += used * size
             n += written
@@ -160,7 +163,7 @@ class WordPass:
         left = self._window.stop - self._window.at
         if left == 0:
             return
-        position, size = self._window.position, self._encoding.word_bytes
+        position, size = self._window.position, self.encoding.word_bytes
         if self._report.first_damage_byte is None:
             self._report.first_damage_byte = position
         if self._strict:
@@ -173,7 +176,7 @@ class WordPass:
     @property
     def more(self) -> bool:
         """Whether there is a word, or an event of the last one, that is not yet decoded."""
-        return self._window.have(self._encoding.word_bytes) or bool(self._state[PENDING])
+        return self._window.have(self.encoding.word_bytes) or bool(self._state[PENDING])
 
     def take_triggers(self) -> np.ndarray:
         """Return the triggers collected since the last call, shape [n], TRIGGER_DTYPE, and make room."""
@@ -195,7 +198,7 @@ class WordPass:
         """Turn the decoder's index of a word into a byte of the file."""
         index = int(self._state[FIRST_DAMAGE])
         if index >= 0 and self._report.first_damage_byte is None:
-            self._report.first_damage_byte = self._window.position + index * self._encoding.word_bytes
+            self._report.first_damage_byte = self._window.position + index * self.encoding.word_bytes
         self._state[FIRST_DAMAGE] = -1
 
     def _update_report(self, events: np.ndarray) -> None:
@@ -217,7 +220,11 @@ class WordPass:
 
 
 class WordRecording(Recording):
-    """A recording made of words of one length."""
+    """A recording made of words of one length.
+
+    Attributes:
+        encoding: How its words become events.
+    """
 
     def __init__(
         self,
@@ -245,7 +252,7 @@ class WordRecording(Recording):
         self._source = source
         self._options = options
         self._header = header
-        self._encoding = encoding if encoding_of is None else encoding_of(header)
+        self.encoding = encoding if encoding_of is None else encoding_of(header)
         self._sensor_hw = options.sensor_hw or header.sensor_hw
 
     @cached_property
@@ -297,12 +304,12 @@ class WordRecording(Recording):
     @property
     def _most_events(self) -> int:
         """Events that the file can hold."""
-        words = max(self._source.size - self._header.end, 0) // self._encoding.word_bytes
-        return words * self._encoding.events_per_word
+        words = max(self._source.size - self._header.end, 0) // self.encoding.word_bytes
+        return words * self.encoding.events_per_word
 
     def _expected_events(self) -> int:
         """Events that the file holds if all of it is as dense as its first bytes, and some more."""
-        encoding, source = self._encoding, self._source
+        encoding, source = self.encoding, self._source
         if encoding.events_per_word == 1 or source.whole:
             return self._most_events
         data = source.head[self._header.end :]
@@ -339,7 +346,7 @@ class WordRecording(Recording):
             report.notes.append(damage)
         return WordPass(
             source or self._source,
-            self._encoding,
+            self.encoding,
             self._header.end,
             sensor_hw,
             options,

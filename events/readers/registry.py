@@ -14,6 +14,7 @@ from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, 
 from events.readers.dat import open_dat
 from events.readers.event_stream import ES_MARK, open_event_stream
 from events.readers.evt2 import open_evt2
+from events.readers.evt21 import open_evt21
 from events.readers.evt3 import open_evt3
 from events.readers.hdf5 import HDF5_MARK, open_hdf5
 from events.readers.mat import MAT_MARK, open_mat
@@ -48,6 +49,7 @@ READERS: dict[str, Reader] = {
     "es": Reader("Event Stream 2 of a DVS or an ATIS (.es)", open_event_stream),
     "dat": Reader("Prophesee DAT", open_dat),
     "evt2": Reader("Prophesee RAW EVT 2.0", open_evt2),
+    "evt21": Reader("Prophesee RAW EVT 2.1", open_evt21),
     "evt3": Reader("Prophesee RAW EVT 3.0", open_evt3),
     "hdf5": Reader("HDF5 (Prophesee, DSEC, M3ED, eTraM and columns by name)", open_hdf5),
     "mat": Reader("MATLAB columns ts, x, y, pol (ASL-DVS)", open_mat),

@@ -18,6 +18,7 @@ from events.writers.dat import write_dat
 from events.writers.event_stream_file import write_event_stream
 from events.writers.hdf5 import write_hdf5
 from events.writers.evt2 import write_evt2
+from events.writers.evt21 import write_evt21
 from events.writers.evt3 import write_evt3
 from events.writers.text import write_csv
 
@@ -30,6 +31,7 @@ WRITERS: dict[str, Callable[..., None]] = {
     "es": write_event_stream,
     "dat": write_dat,
     "evt2": write_evt2,
+    "evt21": write_evt21,
     "evt3": write_evt3,
     "hdf5": write_hdf5,
     "mat": write_asl_mat,

@@ -416,3 +416,119 @@ def test_written_rows_are_vectors_and_come_back(tmp_path, max_events):
     assert (tmp_path / "a").stat().st_size < 2.0 * len(events)
     found, _ = read_chunks(tmp_path / "a", ReadOptions(), max_events)
     np.testing.assert_array_equal(found, events)
+
+
+# EVT 2.1
+
+
+EVT21 = b"% evt 2.1\n% format EVT21;endianness=little;height=720;width=1280\n% end\n"
+LEGACY = EVT21.replace(b"little", b"legacy")
+
+
+def words64(*words):
+    return struct.pack(f"<{len(words)}Q", *words)
+
+
+def turned(words):
+    """The same words with their upper halves first."""
+    return np.frombuffer(words, "<u4").reshape(-1, 2)[:, ::-1].tobytes()
+
+
+def encode_evt21(events):
+    words = []
+    for t, x, y, p in events.tolist():
+        words.append(0x8 << 60 | (t >> 6 & 0xFFFFFFF) << 32)
+        words.append(p << 60 | (t & 63) << 54 | (x & ~31) << 43 | y << 32 | 1 << (x & 31))
+    return words64(*words)
+
+
+class TestEvt21(ReaderSuite):
+    format = "evt21"
+    sensor_hw = (720, 1280)
+    span_us = 2**33
+
+    def encode(self, events):
+        return EVT21 + encode_evt21(events)
+
+
+class TestEvt21Legacy(TestEvt21):
+    def encode(self, events):
+        return LEGACY + turned(encode_evt21(events))
+
+
+def test_evt21_word_gives_an_event_for_each_bit(tmp_path):
+    word = 1 << 60 | 9 << 54 | 1248 << 43 | 700 << 32 | 0x80000005
+    data = words64(0x8 << 60 | 2 << 32, word)
+    for header, given in ((EVT21, data), (LEGACY, turned(data))):
+        (tmp_path / "a").write_bytes(header + given)
+        for count in (None, 1, 2):
+            recording = open_recording(tmp_path / "a")
+            events = np.concatenate([chunk.copy() for chunk in recording.chunks(count=count)])
+            assert events.tolist() == [(137, x, 700, True) for x in (1248, 1250, 1279)]
+            assert recording.facts["endianness"] == ("little" if header == EVT21 else "legacy")
+
+
+def test_evt21_column_beyond_the_width(tmp_path):
+    header = EVT21.replace(b"1280", b"1270")
+    data = words64(0x8 << 60, 1248 << 43 | 0xFFFFFFFF, 720 << 32 | 3, 0x3 << 60, 5 << 32 | 1)
+    events, report = read(tmp_path / "a", header + data)
+    assert events["x"].tolist() == [*range(1248, 1270), 0]
+    assert (report.out_of_sensor, report.unknown_words) == (10 + 2, 1)
+    assert report.first_damage_byte == len(header) + 8
+
+
+def test_evt21_triggers(tmp_path):
+    data = words64(0x8 << 60 | 1 << 32, 0xA << 60 | 3 << 54 | 6 << 40 | 1 << 32, 0xE << 60, 0xF << 60)
+    (tmp_path / "a").write_bytes(EVT21 + data)
+    assert open_recording(tmp_path / "a").triggers().tolist() == [(67, 6, True)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "legacy"),
+    [
+        (b"% endianness legacy\n", True),
+        (b"% endianness little\n% system_ID 49\n", False),
+        (b"% integrator_name Prophesee\n% system_ID 49\n", True),  # EVK3, before the EVK2 Saphir
+        (b"% integrator_name Prophesee\n% system_ID 64\n", False),  # GenX320
+        (b"% integrator_name Other\n% system_ID 49\n", False),
+        (b"", False),
+    ],
+)
+def test_evt21_endianness_that_the_format_line_does_not_say(tmp_path, lines, legacy):
+    """As OpenEB takes it, where the words make sense both ways: row 0, column 0, all of them at once."""
+    header = b"% evt 2.1\n% geometry 1280x720\n" + lines + b"% end\n"
+    both_ways = words64(0x80000005_80000005, 0x00000001_00000001)
+    (tmp_path / "a").write_bytes(header + both_ways)
+    assert open_recording(tmp_path / "a").facts["endianness"] == ("legacy" if legacy else "little")
+
+
+@pytest.mark.parametrize("board", [b"", b"% system_ID 49\n"])
+def test_evt21_endianness_by_the_words_where_only_one_makes_sense(tmp_path, board):
+    events = random_events(0, 500, sensor_hw=(720, 1280), span_us=10_000)
+    header = b"% evt 2.1\n% geometry 1280x720\n" + board + b"% end\n"
+    for data in (encode_evt21(events), turned(encode_evt21(events))):
+        found, report = read(tmp_path / "a", header + data)
+        np.testing.assert_array_equal(found, events)
+        assert not report.damaged
+
+
+def test_evt21_unknown_endianness_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(EVT21.replace(b"little", b"middle") + words64(1))
+    with pytest.raises(UnknownFormat, match="endianness 'middle', expected legacy or little"):
+        open_recording(tmp_path / "a")
+
+
+@pytest.mark.parametrize("endianness", ["little", "legacy"])
+def test_evt21_is_written_either_way(tmp_path, endianness):
+    events = random_events(0, 3000, sensor_hw=(720, 1280), span_us=10)
+    events["t"] = np.arange(3000) // 30 * 7
+    events["y"] = np.arange(3000) // 30
+    events["p"] = np.arange(3000) // 30 % 2
+    events["x"] = np.arange(3000) % 30 * 2 + 5
+    write_recording(tmp_path / "a", events, format="evt21", sensor_hw=(720, 1280), endianness=endianness)
+    assert (tmp_path / "a").stat().st_size < 1.5 * len(events)
+    recording = open_recording(tmp_path / "a")
+    np.testing.assert_array_equal(recording.read(), events)
+    assert recording.facts["endianness"] == endianness
+    with pytest.raises(ConfigError, match="endianness 'big' is unknown"):
+        write_recording(tmp_path / "b", events, format="evt21", sensor_hw=(720, 1280), endianness="big")
