@@ -84,12 +84,12 @@ def test_what_is_assumed_is_said(tmp_path):
         ),
         ({"y": np.zeros((5, 2))}, DamagedRecording, "columns of different shapes"),
         (
-            {"x": "ten letters"[:10]},
+            {"x": "ten letter"},
             DamagedRecording,
-            "columns of different|x is of class char; expected numbers",
+            "x is of class char; expected real numbers",
         ),
-        ({"ts": np.zeros((10, 1), object)}, DamagedRecording, "ts is of class cell; expected numbers"),
-        ({"ts": np.zeros(10) + 1j}, DamagedRecording, "columns that are no real numbers"),
+        ({"ts": np.zeros((10, 1), object)}, DamagedRecording, "ts is of class cell; expected real numbers"),
+        ({"ts": np.zeros(10) + 1j}, DamagedRecording, "ts is of class complex; expected real numbers"),
     ],
 )
 def test_columns_that_do_not_fit(tmp_path, change, error, message):
