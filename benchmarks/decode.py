@@ -34,7 +34,13 @@ from events.readers.registry import open_recording
 from events.recording import EVENT_DTYPE, EventBuffer, ReadOptions
 from events.writers.registry import write_recording
 
-SENSOR_HW = {"aedat2": (128, 128), "aedat1": (128, 128), "bin40": (34, 34)}
+SENSOR_HW = {
+    "aedat2": (128, 128),
+    "aedat1": (128, 128),
+    "bin40": (34, 34),
+    "aedat3": (128, 128),
+    "aedat4": (480, 640),
+}
 
 # Makes t, x, y, p of a file, in whatever orientation the reader has.
 Reader = Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]

@@ -138,6 +138,8 @@ def take_plain(words: np.ndarray, out: np.ndarray, height: int, width: int, stat
         # Negative where something is wrong: outside, earlier than before, or a polarity other than 0 and 1.
         bad |= (last_x - (fields & 0xFFFF)) | (last_y - ((fields >> 16) & 0xFFFF)) | (time - previous)
         bad |= 1 - ((fields >> 32) & 0xFF)
+        # Negative where a time is so far from 0 that a difference may pass 63 bits.
+        bad |= time ^ (time << 1)
         previous = time
         out[2 * i] = time
         out[2 * i + 1] = fields & FIELD_BITS

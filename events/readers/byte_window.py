@@ -24,12 +24,13 @@ class ByteWindow:
 
     def __init__(self, source: Source, start: int, end: int | None = None) -> None:
         """Stand before a byte of the file; `end` is the first byte no longer to be read."""
-        self.raw = np.empty(READ_BYTES, np.uint8)
         self.at = 0
         self.stop = 0
         self._source = source
         self._next = start  # byte of the file that belongs at raw[stop]
         self._end = source.size if end is None else end
+        # Small files get a small buffer: the first touch of new memory takes longer than reading into it.
+        self.raw = np.empty(min(READ_BYTES, max(self._end - start, 0)) + 8, np.uint8)
         self._descriptor: int | None = None
 
     def close(self) -> None:

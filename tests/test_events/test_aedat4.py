@@ -198,7 +198,7 @@ def test_type_of_a_stream_cannot_break_a_message(tmp_path):
     """Found by fuzzing: letters with a line end, in the packets or in the description."""
     bad = other_payload(b"T\xf5\n ")
     for nodes in (["<node>"], [node(0, "A\nB")]):
-        with pytest.raises(UnknownFormat, match="holds no stream of events; its streams are 0 unknown$"):
+        with pytest.raises(UnknownFormat, match=r"holds no stream of events; its streams are 0 unknown$"):
             open_recording(save(tmp_path / "a", packet(0, bad, 1), nodes=nodes, compression=1))
 
 
@@ -225,6 +225,21 @@ def test_times_before_1970_and_polarity_other_than_0_and_1(tmp_path):
     data[24 + 12] = 7  # any byte but 0 is true
     events["p"][0] = True
     np.testing.assert_array_equal(open_recording(save(tmp_path / "a", packet(0, bytes(data)))).read(), events)
+
+
+def test_steps_of_more_than_63_bits_are_steps_back(tmp_path):
+    """Found by fuzzing: their difference, taken in 64 bits, is positive."""
+    events = some_events(50)
+    events["t"][20:25] = [2**63 - 1, -(2**63) + 5, 2**62, -(2**62) - 7, 100]
+    path = save(tmp_path / "a", packet(0, plain_payload(events)))
+    reports = []
+    for count in (1000, 1, 3):
+        recording = open_recording(path)
+        found = [chunk.copy() for chunk in recording.decode_chunks(max_events=count)]
+        np.testing.assert_array_equal(np.concatenate(found), events)
+        reports.append(recording.report.as_dict())
+    assert reports[0] == reports[1] == reports[2]
+    assert reports[0]["backward_steps"] == 2
 
 
 @pytest.mark.parametrize("compression", [1, 2, 3, 4])
