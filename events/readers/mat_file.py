@@ -2,9 +2,9 @@
 
 128 bytes of header, whose last four are the version and `IM` (little-endian) or `MI`. Then elements: uint32
 type and uint32 length, or both as uint16 in one word where at most four bytes follow; padded to eight bytes
-but for compressed ones. Type 14 is a variable, type 15 one packed with zlib. A variable is an element of flags
-(class in the lowest byte), one of dimensions, one of its name, and one of its numbers, in whatever type holds
-them. Source: MathWorks, "MAT-File Format", level 5. SciPy's reader is not used: damaged files can crash it.
+but for compressed ones. Type 14 is a variable, type 15 one packed with zlib. A variable has elements of flags
+(class in the lowest byte), of dimensions, of its name, and of its numbers, of whatever type.
+Source: MathWorks, "MAT-File Format", level 5. SciPy's reader is not used: damaged files can crash it.
 """
 
 import struct
