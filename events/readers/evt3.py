@@ -95,7 +95,9 @@ def decode_run(
     time_us, row, column = state[TIME_US], state[ROW], state[COLUMN]
     height = state[HEIGHT]
     # Columns from here on are outside: all of them before the first time and row, and in a bad row.
-    limit = state[WIDTH] if state[HIGH] >= 0 and row >= 0 else 0
+    width = state[WIDTH] if state[HIGH] >= 0 else 0
+    limit = width if row >= 0 else 0
+    base_us, last_high = state[BASE_US], state[HIGH]
     code = FINE
     while i < len(words) and n < stop:
         word = np.int64(words[i])
@@ -106,19 +108,21 @@ def decode_run(
             n += 1
         elif kind == ADDR_Y:
             row = word & 0x7FF
-            limit = state[WIDTH] if state[HIGH] >= 0 else 0
+            limit = width
             if row >= height:
                 row, limit = BAD_ROW, 0
                 if mark_damage(state, i):
                     code = DAMAGED
                     break
         elif kind == TIME_LOW:
-            time_us = state[BASE_US] + (word & 0xFFF)
+            time_us = base_us + (word & 0xFFF)
         elif kind == TIME_HIGH:
-            if word & 0xFFF != state[HIGH]:
-                advance_high(state, word & 0xFFF)
-                time_us = state[BASE_US]
-                limit = state[WIDTH] if row >= 0 else 0
+            if word & 0xFFF != last_high:
+                last_high = word & 0xFFF
+                advance_high(state, last_high)
+                base_us = time_us = state[BASE_US]
+                width = state[WIDTH]
+                limit = width if row >= 0 else 0
         elif kind == VECT_BASE_X:
             column = (word & 0x7FF) | ((word & 0x800) << POLARITY_SHIFT)
         elif kind in (VECT_12, VECT_8):
@@ -136,7 +140,7 @@ def decode_run(
                     break
                 n = put_pending(out, n, stop, state)
             column += size if column >= 0 else 0
-        else:
+        elif kind != CONTINUED_4 and kind < OTHERS:
             code = take_other(word, i, triggers, time_us, row, state)
             if code != FINE:
                 break
