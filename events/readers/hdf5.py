@@ -106,7 +106,7 @@ class Hdf5Recording(ColumnRecording):
         """
         with open_hdf5_file(self.path, self._source.size) as file:
             found = data_set(file, TRIGGERS)
-            if found is None or not {"p", "t", "id"} <= set(found.dtype.names or ()):
+            if found is None or not {"p", "t", "id"} <= set(found.dtype.names or ()) or found.dtype.hasobject:
                 return np.empty(0, TRIGGER_DTYPE)
             check_data_set(found, self.path)
             rows = found[()]

@@ -52,9 +52,9 @@ class Hdf5Events:
             self.fields[name] = (found, field)
         self.t_offset_us = layout.t_offset_us
         self.data_sets = list({found.name: found for found, _ in self.fields.values()}.values())
+        number_types(self)
         for found in self.data_sets:
             check_data_set(found, path)
-        number_types(self)
         self.rows = int(self.data_sets[0].shape[0])
         lengths = {found.name: int(found.shape[0]) for found in self.data_sets}
         if len(set(lengths.values())) > 1:
@@ -84,7 +84,7 @@ def number_types(where: Hdf5Events) -> dict[str, str]:
     types = {}
     for name, (found, field) in where.fields.items():
         dtype = found.dtype if field is None else found.dtype[field]
-        if dtype.subdtype is not None or dtype.kind not in "iufb":
+        if dtype.subdtype is not None or dtype.kind not in "iufb" or found.dtype.hasobject:
             raise DamagedRecording(
                 f"{where.path}: byte {place_of(found, 0)}: {name} in {found.name} is of type {dtype}; "
                 "expected numbers, make or fetch it again"

@@ -8,6 +8,9 @@ import numpy as np
 if TYPE_CHECKING:
     import h5py
 
+# Attributes of a file that are looked at; Prophesee writes about twenty.
+MOST_ATTRIBUTES = 200
+
 
 @dataclass(frozen=True)
 class Hdf5Layout:
@@ -58,6 +61,20 @@ def whole_number(file: "h5py.File", path: str) -> int | None:
     if found is None or found.shape not in ((), (1,)) or not np.issubdtype(found.dtype, np.integer):
         return None
     return int(found[()] if found.shape == () else found[0])
+
+
+def text_attributes(file: "h5py.File") -> dict[str, str]:
+    """Return the attributes of a file that are text; damaged ones of other types can crash HDF5."""
+    import h5py
+
+    said = {}
+    for number in range(min(len(file.attrs), MOST_ATTRIBUTES)):
+        attribute = h5py.h5a.open(file.id, index=number)
+        if isinstance(attribute.get_type(), h5py.h5t.TypeStringID) and attribute.shape == ():
+            name = attribute.name.decode("utf-8", errors="replace")
+            value = file.attrs[attribute.name]
+            said[name] = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    return said
 
 
 def size_of(height: int | None, width: int | None) -> tuple[int, int] | None:

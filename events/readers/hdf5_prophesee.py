@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from events.readers.column_events import match_names
-from events.readers.hdf5_layout import Hdf5Layout, data_set, size_of
+from events.readers.hdf5_layout import Hdf5Layout, data_set, size_of, text_attributes
 
 if TYPE_CHECKING:
     import h5py
@@ -26,11 +26,7 @@ def find_prophesee(file: "h5py.File") -> list[Hdf5Layout]:
     names = match_names(list(found.dtype.names))
     if names is None:
         return []
-    said = {
-        name: value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-        for name, value in file.attrs.items()
-        if isinstance(value, str | bytes)
-    }
+    said = text_attributes(file)
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", said.get("geometry", ""))
     return [
         Hdf5Layout(
