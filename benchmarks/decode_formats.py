@@ -1,12 +1,12 @@
 """How fast each format's reader decodes, beside other packages that are installed.
 
-    .venv/bin/python benchmarks/decode_formats.py --formats dat,evt2 --peers PEERS/lib/python3.11/site-packages
+    .venv/bin/python benchmarks/decode_formats.py --formats dat,evt2 --peers PEERS/site-packages
 
 One core, files in the page cache, written by our own writers: uniform addresses, times in order, and for
 formats with vectors a second file of rows (`evt3:rows`). Interleaved rounds: every round runs all readers
 once, and a ratio is the median over rounds of a reader's CPU time by ours. Peers that are not installed are
-left out; one that does not return as many events as were written is named as wrong. Only the number is compared:
-expelliarmus 1.1.12 gives the right number of EVT 3 events with wrong times.
+left out; one that does not return as many events as were written is named as wrong. Only the number is
+compared: expelliarmus 1.1.12 gives the right number of EVT 3 events with wrong times.
 A format is a line of `CASES`, a peer's reader a line of `PEERS`.
 """
 
