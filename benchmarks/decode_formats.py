@@ -32,6 +32,8 @@ CASES: dict[str, tuple[str, tuple[int, int], str]] = {
     "evt21:rows": ("evt21", (720, 1280), ".raw"),
     "evt3": ("evt3", (720, 1280), ".raw"),
     "evt3:rows": ("evt3", (720, 1280), ".raw"),
+    "aedat3": ("aedat3", (480, 640), ".aedat"),
+    "aedat4": ("aedat4", (480, 640), ".aedat4"),
 }
 
 
@@ -42,9 +44,25 @@ def expelliarmus(path: Path, format_name: str) -> int:
     return len(Wizard(encoding=format_name).read(str(path)))
 
 
+def faery(path: Path, format_name: str) -> int:
+    """Decode with faery."""
+    from faery import events_stream_from_file
+
+    return sum(len(packet) for packet in events_stream_from_file(path))
+
+
+def aedat(path: Path, format_name: str) -> int:
+    """Decode with the package aedat."""
+    from aedat import Decoder
+
+    return sum(len(packet["events"]) for packet in Decoder(path) if "events" in packet)
+
+
 # Name of a package: what decodes a file with it and returns the number of events, and the formats it reads.
 PEERS: dict[str, tuple[Callable[[Path, str], int], tuple[str, ...]]] = {
     "expelliarmus": (expelliarmus, ("dat", "evt2", "evt3")),
+    "faery": (faery, ("aedat4",)),
+    "aedat": (aedat, ("aedat4",)),
 }
 
 
