@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from events.errors import ConfigError, DamagedRecording
-from events.readers.record_clock import new_clock
-from events.readers.record_layout import SALVAGE, SKIP, STRICT, RecordLayout
+from events.readers.record_clock import HALF_WRAP_US, new_clock
+from events.readers.record_layout import IN_STEP_US, SALVAGE, SKIP, STRICT, RecordLayout
 from events.readers.record_pass import RecordPass
 from events.readers.source import Source
 from events.recording import (
@@ -27,6 +27,22 @@ POLICIES = {"skip": SKIP, "strict": STRICT, "salvage": SALVAGE}
 def smallest_sensor(last_y: int, last_x: int) -> tuple[int, int]:
     """Return height and width that just hold the largest row and column."""
     return last_y + 1, last_x + 1
+
+
+class PlainRecords(NamedTuple):
+    """Where the records of a file lie, of which each may be taken for an event if all turn out plain.
+
+    Attributes:
+        offset: Byte of the first.
+        records: How many, at least 1; the file ends with the last.
+        layout: What their bits mean.
+        limit_us: Longest step of the clock from one to the next.
+    """
+
+    offset: int
+    records: int
+    layout: RecordLayout
+    limit_us: int
 
 
 class RecordRecording(Recording):
@@ -121,6 +137,29 @@ class RecordRecording(Recording):
             events = out[: reading.fill(out)]
             reading.finish()
             return events
+
+    def plain_records(self) -> PlainRecords | None:
+        """Return where the records lie, for `events.binning.fused`; None where not all can be plain."""
+        left = (self._source.size - self._data_offset) % self._record_bytes
+        if self._source.open_ended or self._header_damage is not None or left or self.record_count == 0:
+            return None
+        if self._max_records is not None or self._options.timestamps != "unwrap":
+            return None
+        limit_us = IN_STEP_US if self._options.damage == "salvage" else HALF_WRAP_US
+        return PlainRecords(self._data_offset, self.record_count, self._layout_for(self.sensor_hw), limit_us)
+
+    def report_plain(self, events: int, t_first_us: int, t_last_us: int) -> None:
+        """Fill a new report after all records turned out to be plain events."""
+        size = self._source.size
+        self.report = FileReport(
+            str(self.path),
+            self.format,
+            bytes_total=size,
+            bytes_read=size,
+            events=events,
+            t_first_us=t_first_us,
+            t_last_us=t_last_us,
+        )
 
     def _new_pass(self) -> RecordPass:
         """Return a pass over the file that fills a new report of this recording."""

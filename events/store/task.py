@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from events.binning.fused import bin_fused
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
@@ -199,6 +200,10 @@ def bin_recording(
             f"{recording.path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
             f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
         )
+    if t_range_us is None:
+        frames = bin_fused(recording, binning, out=out)
+        if frames is not None:
+            return frames
     if t_range_us is not None:
         events = _read_part(recording, t_range_us)
     else:
