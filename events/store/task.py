@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from events.binning.chunked import bin_chunked
 from events.binning.fused import bin_fused
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
@@ -22,6 +23,9 @@ from events.recording import EventBuffer, FileReport, ReadOptions, Recording
 from events.store.layout import Codec, shard_name, time_range_entry
 from events.store.samples import open_sample, sample_crc32c
 from events.store.shard import encode_sample, shard_parts, write_atomically
+
+# Larger files are read twice, chunk by chunk, instead of once into memory for all their events.
+LARGE_BYTES = 1 << 26
 
 
 class JobSource(NamedTuple):
@@ -202,6 +206,8 @@ def bin_recording(
         )
     if t_range_us is None:
         frames = bin_fused(recording, binning, out=out)
+        if frames is None and recording.report.bytes_total > LARGE_BYTES:
+            frames = bin_chunked(recording, binning)
         if frames is not None:
             return frames
     if t_range_us is not None:

@@ -1,10 +1,13 @@
 """Binning from the bytes: the same frames and report as decoding first, none where there is doubt."""
 
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from events.binning.chunked import bin_chunked
 from events.binning.fused import BLOCK_BYTES, bin_fused
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings
@@ -145,3 +148,52 @@ def test_other_formats_are_left_to_the_reader(tmp_path):
     path = tmp_path / "recording.npz"
     write_recording(path, events_of("dat", 500), format="npz", sensor_hw=SENSOR_HW["dat"])
     assert bin_fused(open_recording(path), SETTINGS[0]) is None
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("n", [3, 5000])
+def test_in_chunks_the_frames_are_those_of_all_events(tmp_path, settings, n, monkeypatch):
+    monkeypatch.setattr("events.recording.DEFAULT_CHUNK_EVENTS", 700)
+    path = written(tmp_path, "dat", fallen(events_of("dat", n)))
+    chunked, decoded = open_recording(path), open_recording(path)
+    found = bin_chunked(chunked, settings)
+    expected = bin_events(decoded.read(), settings=settings, sensor_hw=decoded.sensor_hw)
+    assert found is not None
+    np.testing.assert_array_equal(found.frames, expected.frames)
+    np.testing.assert_array_equal(found.t_edges_us, expected.t_edges_us)
+    assert found[2:] == expected[2:]
+    assert asdict(chunked.report) == asdict(decoded.report)
+
+
+GROWTH = """
+import resource, sys
+from events.binning.settings import BinSettings
+from events.readers.registry import open_recording
+from events.store.task import bin_recording
+small, large = sys.argv[1:]
+bin_recording(open_recording(small), BinSettings())
+from events.binning.chunked import bin_chunked
+bin_chunked(open_recording(small), BinSettings())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+bin_recording(open_recording(large), BinSettings())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_a_large_recording_takes_little_memory(tmp_path, falls):
+    part = events_of("dat", 500_000)
+    small = written(tmp_path, "dat", part[:1000])
+    small = small.rename(tmp_path / "small.dat")
+    large = written(tmp_path, "dat", part)
+    content = large.read_bytes()
+    head, records = content[: -8 * len(part)], np.frombuffer(content[-8 * len(part) :], "<u4").copy()
+    with large.open("wb") as file:  # 10 M events, 160 MB as an array of events
+        file.write(head)
+        for number in range(20):
+            file.write(records.tobytes())
+            records[::2] += np.uint32(0 if falls and number == 5 else 200_000)
+    ran = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(small), str(large)], capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) < 60
