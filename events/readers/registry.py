@@ -14,8 +14,8 @@ from events.readers.columns import NPY_MARK, ZIP_MARKS, holds_arrays, open_npy, 
 from events.readers.dat import open_dat
 from events.readers.event_stream import ES_MARK, open_event_stream
 from events.readers.evt2 import open_evt2
-from events.readers.evt21 import open_evt21
 from events.readers.evt3 import open_evt3
+from events.readers.evt21 import open_evt21
 from events.readers.hdf5 import HDF5_MARK, open_hdf5
 from events.readers.mat import MAT_MARK, open_mat
 from events.readers.plausible import looks_like_records, records_fit
@@ -63,7 +63,10 @@ READERS: dict[str, Reader] = {
 
 DEFAULT_OPTIONS = ReadOptions()
 
-READABLE = "AEDAT 1 and 2, 5-byte records, Event Stream, HDF5, ROS bags, .npz, .npy and CSV"
+READABLE = (
+    "AEDAT 1 to 4, Prophesee RAW and DAT, Event Stream, HDF5, ROS bags, MCAP, MATLAB columns, "
+    "5-byte records, .npz, .npy and CSV"
+)
 
 
 def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> Recording:

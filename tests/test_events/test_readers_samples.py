@@ -87,17 +87,6 @@ def test_header_of_a_davis_without_events(samples):
     assert recording.report.notes == ["no events: no whole record in the file"]
 
 
-@pytest.mark.parametrize(
-    ("name", "called"),
-    [
-        ("rosbag/ecpy_test_events_1.bag", "a ROS 1 bag"),
-    ],
-)
-def test_formats_without_a_reader_are_named(samples, name, called):
-    with pytest.raises(Exception, match=rf"{name}: {called}: this version reads AEDAT 1 and 2, 5-byte"):
-        open_recording(samples(name))
-
-
 def test_pedro_windows_need_their_columns_named(samples):
     path = next(samples("pedro").rglob("*.npy"))
     with pytest.raises(Exception, match="4 columns without names, so order and unit of time are unknown"):
