@@ -99,12 +99,12 @@ class _StartTimes:
 def _add(  # type: ignore[no-untyped-def]
     words, position, rule, t_first, width, kept, to_last, rows, columns, counts
 ):
-    """Add the events of a chunk to the counts [T, P*H*W]; return how many fell in a frame, -1 for one outside.
+    """Add the events of a chunk to the counts [T, P*H*W]; return how many are in a frame, -1 for one outside.
 
     Divides where the frame may change, not once per event: it holds while low <= place < high.
     """
-    counted = 0
-    frame = -1
+    counted = np.int64(0)
+    frame = np.int64(-1)
     low = high = np.int64(0)
     last = len(counts) - 1
     for i in range(len(words) // 2):
@@ -113,16 +113,16 @@ def _add(  # type: ignore[no-untyped-def]
             frame = place // width if width > 0 else kept
             low, high = frame * width, (frame + 1) * width
             if width == 0:
-                low, high = np.int64(0), np.iinfo(np.int64).max
+                low, high = np.int64(0), np.iinfo(np.int64).max  # type: ignore[assignment]
             if frame >= kept:
-                frame = last if to_last else -1
+                frame = np.int64(last if to_last else -1)
         if frame < 0:
             continue
         word = words[2 * i + 1]
         row = rows[(word >> np.uint64(16)) & np.uint64(0x1FFFF)]
         cell = row + columns[word & np.uint64(0xFFFF)]
         if cell >= np.uint64(counts.shape[1]):
-            return -1
+            return np.int64(-1)
         counts[frame, cell] += np.uint32(1)
         counted += 1
     return counted
