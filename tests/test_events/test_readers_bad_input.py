@@ -86,9 +86,7 @@ def test_regular_bytes_are_no_recording(tmp_path, content):
 )
 def test_known_formats_are_called_by_name(tmp_path, start, name):
     (tmp_path / "a.aedat").write_bytes(start + bytes(100))
-    refused(
-        tmp_path / "a.aedat", UnknownFormat, rf"a\.aedat: {name}: this version reads AEDAT 1 to 4, "
-    )
+    refused(tmp_path / "a.aedat", UnknownFormat, rf"a\.aedat: {name}: this version reads AEDAT 1 to 4, ")
 
 
 def test_zip_archive_of_recordings(tmp_path):
