@@ -105,7 +105,7 @@ def count_highs(t: np.ndarray, previous: int | None, high_bits: int, low_bits: i
         raise ConfigError(
             f"times from {int(t.min())} to {int(t.max())} us do not fit {format_name}: expected times "
             f"from 0, steps of at most {MOST_HIGHS * largest_step(high_bits) << low_bits} us, and no fall "
-            f"over a multiple of {1 << (high_bits + low_bits)} us; sort the events, or subtract the first time"
+            f"over a multiple of {1 << (high_bits + low_bits)} us; sort them, or subtract the first time"
         )
     return int(needed.sum()) + 1
 

@@ -16,10 +16,10 @@ from events.writers.bin40 import write_bin40
 from events.writers.columns import write_npy, write_npz
 from events.writers.dat import write_dat
 from events.writers.event_stream_file import write_event_stream
-from events.writers.hdf5 import write_hdf5
 from events.writers.evt2 import write_evt2
-from events.writers.evt21 import write_evt21
 from events.writers.evt3 import write_evt3
+from events.writers.evt21 import write_evt21
+from events.writers.hdf5 import write_hdf5
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
