@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -144,6 +144,18 @@ class EventBuffer:
         return self._events[:events]
 
 
+class Bookmark(NamedTuple):
+    """A place between two events of a recording, from which decoding can go on.
+
+    Attributes:
+        at: The reader's own: where its pass stood, with all state that later events depend on.
+        report: What had been read and found up to there.
+    """
+
+    at: Any
+    report: FileReport
+
+
 class Recording(ABC):
     """One recording, read in chunks of bounded memory.
 
@@ -175,6 +187,24 @@ class Recording(ABC):
             DamagedRecording: The file breaks its format and the damage policy is `strict`, or no part
                 of it can be read.
         """
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk that `decode_chunks` or `decode_from` yielded last.
+
+        To be called while that iterator waits. None, which is the default, where the reader cannot go on
+        from anywhere but the start.
+        """
+        return None
+
+    def decode_from(
+        self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS
+    ) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark, as `decode_chunks` does.
+
+        The report goes on from the bookmark's, so that events and report are those of a reading from the
+        first byte. Only of a reader whose `bookmark` returns one.
+        """
+        raise NotImplementedError(f"{self.format} is read from its start")
 
     def chunks(
         self,
