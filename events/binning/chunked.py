@@ -7,7 +7,7 @@ second counts. For recordings too long to be held in memory; others are read onc
 import numpy as np
 from numba import njit
 
-from events.binning.numba_cpu import _offsets, _row_offsets, _time_range
+from events.binning.numba_cpu import axis_offsets, row_offsets, time_range
 from events.binning.reference import check_events, frame_edges, frame_width_us
 from events.binning.settings import BinSettings, Frames
 from events.recording import EVENT_DTYPE, Recording
@@ -29,7 +29,7 @@ def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
         return None
     n, t_first, t_last = 0, 0, 0
     for chunk in recording.chunks():
-        earliest, latest, _ = _time_range(chunk.view(np.int64))
+        earliest, latest, _ = time_range(chunk.view(np.int64))
         t_first = earliest if n == 0 else min(t_first, earliest)
         t_last = latest if n == 0 else max(t_last, latest)
         n += len(chunk)
@@ -37,8 +37,8 @@ def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
         return None
     sensor_hw = recording.sensor_hw
     shape = settings.frame_shape(sensor_hw)
-    rows = _row_offsets(sensor_hw[0], shape[2], shape[3])
-    columns = _offsets(sensor_hw[1], shape[3], 1, 2 * shape[2] * shape[3])
+    rows = row_offsets(sensor_hw[0], shape[2], shape[3])
+    columns = axis_offsets(sensor_hw[1], shape[3], 1, 2 * shape[2] * shape[3])
     ends = np.zeros(2, EVENT_DTYPE)
     ends["t"] = t_first, t_last
     rule, width, kept, to_last = _rule(n, ends, settings)

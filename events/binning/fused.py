@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from events.binning.numba_cpu import _checked_output, _offsets
+from events.binning.numba_cpu import axis_offsets, checked_output
 from events.binning.reference import frame_edges, frame_width_us
 from events.binning.settings import BinSettings, Frames
 from events.readers.record_layout import RecordLayout, load, swap_words
@@ -52,7 +52,7 @@ def bin_fused(recording: Recording, settings: BinSettings, *, out: np.ndarray | 
     if records is None or records.layout.record_bytes != 8:
         return None
     shape = settings.frame_shape(recording.sensor_hw)
-    frames = np.empty(shape, settings.dtype) if out is None else _checked_output(out, shape, settings.dtype)
+    frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)
     descriptor = open_descriptor(recording.path)
     try:
         plan = _plan(_Times(descriptor, records), settings)
@@ -185,8 +185,8 @@ def _cells(layout: RecordLayout, sensor_hw: tuple[int, int], size_hw: tuple[int,
     x_bits = np.arange(layout.x_mask + 1)
     y = ((y_bits ^ layout.y_flip) + layout.y_add) & 0xFFFF
     x = ((x_bits ^ layout.x_flip) + layout.x_add) & 0xFFFF
-    row = _offsets(sensor_hw[0], size_hw[0], size_hw[1], 2 * plane)[y]
-    column = _offsets(sensor_hw[1], size_hw[1], 1, 2 * plane)[x]
+    row = axis_offsets(sensor_hw[0], size_hw[0], size_hw[1], 2 * plane)[y]
+    column = axis_offsets(sensor_hw[1], size_hw[1], 1, 2 * plane)[x]
     row[y >= layout.height] = 2 * plane
     column[x >= layout.width] = 2 * plane
     rows = (row, layout.y_shift, layout.y_mask)

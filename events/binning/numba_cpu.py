@@ -69,7 +69,7 @@ def bin_events(
         check_events(events, sensor_hw)
     events = np.ascontiguousarray(events)
     shape = settings.frame_shape(sensor_hw)
-    frames = np.empty(shape, settings.dtype) if out is None else _checked_output(out, shape, settings.dtype)
+    frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)
     flat = frames.reshape(shape[0], -1)
     runs, t_edges_us = _plan(events, settings)
     n_saturated = _fill(flat, events, runs, t_edges_us, settings, sensor_hw)
@@ -78,7 +78,8 @@ def bin_events(
     return Frames(frames, t_edges_us, int((runs.stop - runs.start).sum()), n_saturated)
 
 
-def _checked_output(out: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def checked_output(out: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return memory given for frames, or raise ConfigError where it is not of their shape and dtype."""
     if out.shape != shape or out.dtype != np.dtype(dtype) or not out.flags.c_contiguous:
         raise ConfigError(
             f"out must be a C-contiguous {dtype} array of shape {shape}, got {out.dtype} {out.shape}"
@@ -100,8 +101,8 @@ def _fill(
     by_area = settings.resize == "area" and settings.size_hw is not None
     height, width = sensor_hw if by_area else settings.size_hw or sensor_hw
     size = 2 * height * width
-    row_offset = _row_offsets(sensor_hw[0], height, width)
-    column_offset = _offsets(sensor_hw[1], width, 1, size)
+    row_offset = row_offsets(sensor_hw[0], height, width)
+    column_offset = axis_offsets(sensor_hw[1], width, 1, size)
     if settings.value == "binary":
         return _fill_binary(words, *runs, row_offset, column_offset, flat)
     if settings.value == "last_time":
@@ -126,14 +127,14 @@ def _check_spans(t_edges_us: np.ndarray) -> None:
 
 
 @lru_cache(maxsize=16)
-def _row_offsets(pixels: int, height: int, width: int) -> np.ndarray:
+def row_offsets(pixels: int, height: int, width: int) -> np.ndarray:
     """Return where every row leads, those of polarity ON after those of OFF; uint64 [2 * 65536]."""
-    off = _offsets(pixels, height, width, 2 * height * width)
+    off = axis_offsets(pixels, height, width, 2 * height * width)
     return np.concatenate([off, off + np.uint64(height * width)])
 
 
 @lru_cache(maxsize=16)
-def _offsets(pixels: int, cells: int, stride: int, size: int) -> np.ndarray:
+def axis_offsets(pixels: int, cells: int, stride: int, size: int) -> np.ndarray:
     """Return where every coordinate along one axis leads in the buffer; uint64 [65536].
 
     Args:
@@ -156,7 +157,7 @@ def _plan(events: np.ndarray, settings: BinSettings) -> tuple[_Runs, np.ndarray]
             edges[-1] = n
         return _Runs(edges[:-1], edges[1:], np.arange(T + 1)), frame_edges(events, settings)
     words = events.view(np.int64)
-    earliest, latest, rising = _time_range(words)
+    earliest, latest, rising = time_range(words)
     # Edges depend on the earliest and latest time alone, so two events stand for all.
     ends = np.zeros(2, EVENT_DTYPE)
     ends["t"] = earliest, latest
@@ -183,7 +184,7 @@ def _cut_rising(words: np.ndarray, t_first: int, width_us: int, T: int, kept: in
 
 
 @njit(cache=True, nogil=True)
-def _time_range(words):  # type: ignore[no-untyped-def]
+def time_range(words):  # type: ignore[no-untyped-def]
     """Return the earliest time, the latest, and whether none is below the one before it.
 
     `words` is the event array seen as int64: the time of event i at 2 * i.

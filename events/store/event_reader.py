@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -195,4 +196,12 @@ class EventStore:
 
 def open_event_sample(root: Path, path: str) -> StoredRecording:
     """Open a sample of `EventStore.listing`, whose path starts with its position."""
-    return EventStore(root).recording(int(path.split(":", 1)[0]))
+    metadata = root / "zarr.json"
+    written_ns = metadata.stat().st_mtime_ns if metadata.exists() else 0
+    return _open_once(root, written_ns).recording(int(path.split(":", 1)[0]))
+
+
+@lru_cache(maxsize=1)
+def _open_once(root: Path, written_ns: int) -> EventStore:
+    """Open a store: its samples, asked for in a row, share one reading of the manifest."""
+    return EventStore(root)

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from events.datasets.listing import SPLIT_NAMES, Listing, Sample
-from events.errors import DamagedRecording, DatasetError, EventsError, StoreError
+from events.errors import DatasetError, EventsError, StoreError
 from events.recording import FileReport, ReadOptions, Recording
 from events.store.attributes import read_attributes, write_attributes
 from events.store.event_layout import (
@@ -42,10 +42,8 @@ from events.store.layout import (
 from events.store.manifest import ManifestWriter, json_lines, read_manifest
 from events.store.samples import open_sample, sample_crc32c
 from events.store.shard import write_atomically
-from events.store.task import unwritable
+from events.store.task import DAMAGE_FIELDS, empty_part, failed_entry, unwritable
 from events.store.writer import only_writer, sweep
-
-DAMAGE_FIELDS = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
 
 
 @dataclass(frozen=True)
@@ -211,6 +209,7 @@ def _write_recordings(
     while len(rows) in found:
         rows.append(found[len(rows)])
     kept = len(rows)
+    events = sum(row["events"] for row in rows)
     if kept < len(listing.samples):
         write_attributes(dst, read_attributes(dst) | {"complete": False})
     with ManifestWriter(dst) as manifest:
@@ -220,8 +219,9 @@ def _write_recordings(
             row |= _write_recording(dst, listing, listing.samples[number], read, codec, first)
             manifest.append(row)
             rows.append(row)
+            events += row["events"]
             if progress is not None:
-                progress(len(rows), len(listing.samples), sum(done["events"] for done in rows))
+                progress(len(rows), len(listing.samples), events)
     return rows, kept
 
 
@@ -239,9 +239,7 @@ def _write_recording(
     except (EventsError, OSError) as error:
         if isinstance(error, StoreError):
             raise
-        byte = recording.report.first_damage_byte if recording is not None else None
-        reason = " ".join(str(error).removeprefix(f"{shown}: ").split())
-        return {"ok": False, "error": reason, "byte": byte, "events": 0, "next": dict(first)}
+        return failed_entry(shown, error, recording) | {"events": 0, "next": dict(first)}
     ms_shards = write_flat(dst / MS_INDEX, first["ms_shard"], index.positions(), codec)
     return {
         "ok": True,
@@ -275,10 +273,7 @@ def _write_columns(
         events += len(chunk)
         shards += 1
     if events == 0 and t_range_us is not None:
-        raise DamagedRecording(
-            f"{recording.path}: holds no events from {start} to {stop} us; "
-            f"it has times from {recording.report.t_first_us} to {recording.report.t_last_us}"
-        )
+        raise empty_part(recording, t_range_us)
     return events, shards, index
 
 

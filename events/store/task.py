@@ -27,6 +27,9 @@ from events.store.shard import encode_sample, shard_parts, write_atomically
 # Larger files are read twice, chunk by chunk, instead of once into memory for all their events.
 LARGE_BYTES = 1 << 26
 
+# What a store keeps of a report on a damaged file.
+DAMAGE_FIELDS = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
+
 
 class JobSource(NamedTuple):
     """One sample of a shard.
@@ -154,10 +157,7 @@ def _convert_file(job: ShardJob, source: JobSource, scratch: Scratch) -> tuple[b
         frames = bin_recording(recording, job.binning, scratch, t_range_us=source.t_range_us)
         content = sample_crc32c(recording)
     except (EventsError, OSError) as error:
-        byte = recording.report.first_damage_byte if recording is not None else None
-        # The entry names the file already, by a path that does not depend on where its folder lies.
-        reason = " ".join(str(error).removeprefix(f"{path}: ").split())
-        return None, {"ok": False, "error": reason, "byte": byte}
+        return None, failed_entry(path, error, recording)
     report = recording.report
     entry = {
         "ok": True,
@@ -170,12 +170,26 @@ def _convert_file(job: ShardJob, source: JobSource, scratch: Scratch) -> tuple[b
     return encode_sample(frames.frames, job.codec), entry | _damage(report)
 
 
+def failed_entry(path: Path, error: Exception, recording: Recording | None) -> dict[str, Any]:
+    """Return the manifest entry of a file that cannot be read.
+
+    Args:
+        path: The file, as errors name it.
+        error: Why it cannot be read.
+        recording: What was opened of it, if anything.
+    """
+    byte = recording.report.first_damage_byte if recording is not None else None
+    # The entry names the file already, by a path that does not depend on where its folder lies.
+    reason = " ".join(str(error).removeprefix(f"{path}: ").split())
+    return {"ok": False, "error": reason, "byte": byte}
+
+
 def _damage(report: FileReport) -> dict[str, Any]:
     """Return what a reader passed over in a damaged but usable file, empty for a sound one."""
     if not report.damaged:
         return {}
-    counted = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
-    return {"damage": {name: getattr(report, name) for name in counted if getattr(report, name) is not None}}
+    found = {name: getattr(report, name) for name in DAMAGE_FIELDS}
+    return {"damage": {name: value for name, value in found.items() if value is not None}}
 
 
 def bin_recording(
@@ -229,17 +243,33 @@ def _read_part(recording: Recording, t_range_us: tuple[int, int]) -> np.ndarray:
     start, stop = t_range_us
     parts = [chunk.copy() for chunk in recording.chunks(start_us=start, stop_us=stop)]
     if not parts:
-        raise DamagedRecording(
-            f"{recording.path}: holds no events from {start} to {stop} us; "
-            f"it has times from {recording.report.t_first_us} to {recording.report.t_last_us}"
-        )
+        raise empty_part(recording, t_range_us)
     return np.concatenate(parts)
 
 
+def empty_part(recording: Recording, t_range_us: tuple[int, int]) -> DamagedRecording:
+    """Return the error of a part of a recording without events."""
+    start, stop = t_range_us
+    return DamagedRecording(
+        f"{recording.path}: holds no events from {start} to {stop} us; "
+        f"it has times from {recording.report.t_first_us} to {recording.report.t_last_us}"
+    )
+
+
 def warm_up(job: ShardJob) -> None:
-    """Compile or load everything a task needs by binning one recording, without writing anything."""
-    for source in job.sources[:1]:
-        _convert_file(job, source, _scratch(job))
+    """Compile or load everything a task needs by binning its smallest recording, without writing anything.
+
+    A large one is not worth it: reading it once more takes longer than compiling while it is read.
+    """
+    sizes = {source: _file_bytes(Path(job.root) / source.path) for source in job.sources}
+    smallest = min(sizes, key=sizes.__getitem__, default=None)
+    if smallest is not None and sizes[smallest] <= LARGE_BYTES:
+        _convert_file(job, smallest, _scratch(job))
+
+
+def _file_bytes(path: Path) -> int:
+    """Return a file's size; 0 for a sample that is no file."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def job_files(row: Mapping[str, Any]) -> tuple[int, int]:

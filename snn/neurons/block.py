@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -82,7 +83,7 @@ def _fused(
             y, v, threshold, decay, None, None, None, None, mask, *options, "none", 0.0
         )
         return out, v
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    norm = cast(nn.modules.batchnorm._BatchNorm, norm)
     if y.shape[2] != norm.num_features:
         raise NeuronError(
             f"y: found shape {tuple(y.shape)}, expected {norm.num_features} channels, as norm has"

@@ -4,9 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rosbags", reason="the extra ros is not installed")
-
 from suites.bag_files import SENSOR_HW, event_array, event_packet, type_store, write_bag
 from suites.reader_suite import random_events
 

@@ -3,12 +3,9 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
-
-pytest.importorskip("rosbags", reason="the extra ros is not installed")
-
 from suites.bag_files import SENSOR_HW, event_array, type_store, write_bag
 from suites.reader_suite import random_events
+from typer.testing import CliRunner
 
 from events.cli.program import app
 from events.readers.registry import open_recording

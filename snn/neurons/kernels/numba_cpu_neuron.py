@@ -270,38 +270,31 @@ def fire_gradients(
         again = k.two * to_fired if o.add_edges else k.zero
     if o.lanes > 1:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 2:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 3:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 4:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 5:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 6:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     if o.lanes > 7:
         lane, per_lane = lane + lane, k.half * per_lane
-        slope = edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
-        psi = (lane * share + again) * slope
+        psi = (lane * share + again) * edge_slope(a, lane, per_lane, threshold, per_threshold, o, k)
         total, weighted = total + psi, weighted + lane * psi
     unit = slope_unit(per_threshold, o, k)
     total, weighted = total * unit, weighted * unit
