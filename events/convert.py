@@ -137,8 +137,8 @@ def _refuse_other_settings(plan: Plan, dst: Path) -> None:
     """
     attributes = read_attributes(dst)
     check_schema(dst, attributes)
-    if attributes["config_hash"] != plan.config.hash():
-        changed = changed_settings(plan, attributes, read_sources(dst))
+    changed = changed_settings(plan, attributes, read_sources(dst))
+    if changed:
         raise StoreError(
             f"{dst}: made with other settings ({'; '.join(changed)}); "
             "choose another destination, or replace the store with --overwrite"

@@ -72,6 +72,10 @@ COLUMN_CODECS: list[dict[str, Any]] = [
 ]
 
 
+# Reading options that did not exist when schema 1 began. Where they are not given they are left out of the
+# settings, so that stores made before keep their hash and can be continued; add later ones here.
+LATER_READ_OPTIONS = ("stream", "topic")
+
 # Compression levels of the presets; docs/decisions/0003-compression-level.md says why these.
 LZ4HC_LEVEL = 3
 ZSTD_LEVEL = 9
@@ -199,7 +203,7 @@ class StoreConfig:
             "sensor": {"height": height, "width": width, "polarities": ["off", "on"]},
             "frame_shape": self.frame_shape,
             "binning": asdict(self.binning),
-            "read": asdict(self.read),
+            "read": read_settings(self.read),
             "class_names": self.class_names,
             "split_rule": self.split_rule,
             "permutation": {"seed": self.seed, "rule": "argsort of Philox(key=seed).random_raw(samples)"},
@@ -216,12 +220,27 @@ class StoreConfig:
         return sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def read_settings(read: ReadOptions) -> dict[str, Any]:
+    """Return reading options as a store keeps them: without the later ones that are not given."""
+    given = asdict(read)
+    return {
+        name: value for name, value in given.items() if name not in LATER_READ_OPTIONS or value is not None
+    }
+
+
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Return one `field: found ..., expected ...` per expected setting that differs, with dotted names."""
+    """Return one `field: found ..., expected ...` per setting that differs, with dotted names.
+
+    What `found` has beyond the fields of `expected` is no difference, except for settings that are left out
+    where they are not given; a field that is absent is null.
+    """
     left, right = _flatten(found), _flatten(expected)
+    absent = {
+        name: None for name in left if name not in right and name.split(".")[0] in ("read", "selection")
+    }
     return [
         f"{name}: found {_shown(left.get(name))}, expected {_shown(value)}"
-        for name, value in right.items()
+        for name, value in (right | absent).items()
         if left.get(name) != value
     ]
 

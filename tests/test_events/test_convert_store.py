@@ -21,9 +21,9 @@ from events.errors import ConfigError, DatasetError, StoreError
 from events.estimate import estimate
 from events.recording import EVENT_DTYPE, ReadOptions
 from events.store import shard as shard_module
-from events.store.attributes import read_attributes
+from events.store.attributes import read_attributes, write_attributes
 from events.store.check import check_store
-from events.store.layout import STATUS_FAILED, STATUS_OK
+from events.store.layout import STATUS_FAILED, STATUS_OK, StoreConfig
 from events.store.manifest import read_manifest, read_sources
 from events.store.plan import plan_conversion
 from events.store.reader import open_store
@@ -449,6 +449,41 @@ def test_hash_follows_every_setting(listing):
     assert len(other) == 6
     assert same not in other
     assert same == config_hash()
+
+
+def test_hash_of_stores_made_before_there_were_streams_and_topics():
+    """Computed by the version before `ReadOptions` had `stream` and `topic`, over the same settings."""
+    config = StoreConfig(
+        dataset="folder",
+        binning=BinSettings(frames=10),
+        read=ReadOptions(damage="strict", sensor_hw=(128, 128)),
+        codec="fast",
+        shard_samples=64,
+        seed=0,
+        frame_shape=(10, 2, 128, 128),
+        sensor_hw=(128, 128),
+        class_names=("cat", "dog"),
+        split_rule="official",
+        source={"files": 2, "bytes": 100, "sha256": "0" * 64},
+    )
+    assert config.hash() == "2858a81ae10d0a3a"
+    assert replace(config, read=replace(config.read, stream=1)).hash() != config.hash()
+
+
+def test_older_store_is_continued_and_a_stream_given_since_is_named(listing, tmp_path):
+    path = tmp_path / "older.zarr"
+    convert(listing, path, SETTINGS)
+    # As some versions wrote it: every option, given or not.
+    attributes = read_attributes(path)
+    attributes["read"] |= {"stream": None, "topic": None}
+    write_attributes(path, attributes | {"config_hash": "0123456789abcdef"})
+    assert convert(listing, path, SETTINGS).shards_written == 0
+    with pytest.raises(StoreError, match=r"read\.stream: found null, expected 1"):
+        convert(listing, path, replace(SETTINGS, read=ReadOptions(stream=1)))
+    attributes["read"]["stream"] = 2
+    write_attributes(path, attributes)
+    with pytest.raises(StoreError, match=r"read\.stream: found 2, expected null"):
+        convert(listing, path, SETTINGS)
 
 
 def test_check_against_finds_a_changed_recording(tree, tmp_path):
