@@ -45,6 +45,11 @@ class ByteWindow:
         return self._next - (self.stop - self.at)
 
     @property
+    def arrived(self) -> int:
+        """Bytes of the file up to the last that was read."""
+        return self._next
+
+    @property
     def left(self) -> int:
         """Bytes of the file that are not yet used."""
         return self._end - self.position
@@ -89,11 +94,13 @@ class ByteWindow:
             piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
             target[: len(piece)] = piece
             done = len(piece)
+        elif self._source.open_ended:
+            done = self._source.read_into(target.data, self._next)
         else:
             if self._descriptor is None:
                 self._descriptor = open_descriptor(self._source.path)
             done = os.preadv(self._descriptor, [target.data], self._next)
-        if done == 0:  # somebody cut the file while it was read
+        if done == 0:  # the end of a live source, or somebody cut the file while it was read
             self._end = self._next
         self.stop += done
         self._next += done

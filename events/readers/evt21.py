@@ -84,7 +84,7 @@ def encoding_of(header: PropheseeHeader, *, source: Source) -> Encoding:
                 f"{source.path}: the header names endianness {named!r}, expected legacy or little; correct it"
             )
         return ENCODINGS[named.lower()]
-    data = source.read(header.end, 1 << 12)
+    data = source.head[header.end :][: 1 << 12]
     fitting = [encoding for encoding in (EVT21, EVT21_LEGACY) if encoding.fits(data)]
     if len(fitting) == 1:
         return fitting[0]

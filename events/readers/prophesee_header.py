@@ -130,7 +130,7 @@ def read_header(source: Source, *, data_fits: Callable[[bytes], bool]) -> Prophe
     Raises:
         DamagedRecording: The header does not end.
     """
-    head = source.read(0, LARGEST_HEADER_BYTES)
+    head = source.head[:LARGEST_HEADER_BYTES]
     end, ended = 0, False
     lines: list[str] = []
     while not ended and (line := LINE.match(head, end)):

@@ -1,6 +1,7 @@
 """A recording made of words of one length, most of which need those before: Prophesee's RAW encodings."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
@@ -29,6 +30,7 @@ from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
     TRIGGER_DTYPE,
+    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
@@ -140,7 +142,9 @@ class WordPass:
         window, size = self._window, self.encoding.word_bytes
         room = out.view(np.int64)
         n = 0
-        while n < len(out) and self.more:
+        # What arrives live is delivered as it comes, and waited for only where there is nothing yet.
+        live = self._source.open_ended
+        while n < len(out) and (not (live and n) or window.stop - window.at >= size) and self.more:
             stop = window.stop - (window.stop - window.at) % size
             words = window.raw[window.at : stop].view(self.encoding.word_type)
             used, written, code = self.encoding.decode(words, room[2 * n :], self._triggers, self._state)
@@ -172,6 +176,17 @@ class WordPass:
                 "read with damage 'skip' to leave it out"
             )
         self._report.partial_records = 1
+
+    @property
+    def place(self) -> tuple[int, np.ndarray]:
+        """Byte of the file that comes next, and all that the decoder remembers."""
+        return self._window.position, self._state.copy()
+
+    def go_to(self, place: tuple[int, np.ndarray]) -> None:
+        """Stand where another pass over the file stood."""
+        self._window.close()
+        self._window = ByteWindow(self._source, place[0])
+        self._state[:] = place[1]
 
     @property
     def more(self) -> bool:
@@ -206,6 +221,8 @@ class WordPass:
         report, state = self._report, self._state
         report.events += len(events)
         report.bytes_read = self._window.position
+        if self._source.open_ended:
+            report.bytes_total = self._window.arrived
         report.out_of_sensor = int(state[OUT_OF_SENSOR])
         report.unplaced_events = int(state[UNPLACED])
         report.unknown_words = int(state[UNKNOWN])
@@ -253,6 +270,7 @@ class WordRecording(Recording):
         self._options = options
         self._header = header
         self.encoding = encoding if encoding_of is None else encoding_of(header)
+        self._reading: WordPass | None = None  # of the iterator that yielded last
         self._sensor_hw = options.sensor_hw or header.sensor_hw
 
     @cached_property
@@ -273,11 +291,29 @@ class WordRecording(Recording):
 
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
+        yield from self._decode(self._new_pass(), max_events)
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
+        if self._reading is None or self._source.open_ended:
+            return None
+        return Bookmark(self._reading.place, deepcopy(self.report))
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        self.report = deepcopy(place.report)
+        reading = self._pass(self.sensor_hw, self._options, self.report)
+        reading.go_to(place.at)
+        yield from self._decode(reading, max_events)
+
+    def _decode(self, reading: WordPass, max_events: int) -> Iterator[np.ndarray]:
+        """Yield what a pass still has to give."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
         out = np.empty(min(max_events, self._most_events), EVENT_DTYPE)
-        with self._new_pass() as reading:
+        with reading:
             while n := reading.fill(out):
+                self._reading = reading
                 yield out[:n]
             reading.finish()
 

@@ -10,7 +10,7 @@ import pytest
 from suites.reader_suite import random_events
 
 from events.errors import ConfigError, EventsError, UnknownFormat
-from events.readers.live import is_live, open_live
+from events.readers.live import LIVE_FORMATS, is_live, open_live
 from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from events.writers.registry import write_recording
@@ -50,7 +50,7 @@ def pipe_of(tmp_path, data, piece=10_007):
         yield path
 
 
-@pytest.mark.parametrize("format", ["aedat1", "aedat2", "bin40", "es", "npz", "csv"])
+@pytest.mark.parametrize("format", [*LIVE_FORMATS, "npz", "csv"])
 @pytest.mark.parametrize("n", [300, 40_000])
 def test_a_pipe_gives_what_the_file_gives(tmp_path, format, n):
     events, data = recorded(tmp_path, n, format)
@@ -101,8 +101,9 @@ def test_an_empty_pipe_is_no_recording(tmp_path):
         open_live(path)
 
 
-def test_a_file_is_followed_as_it_grows(tmp_path):
-    events, data = recorded(tmp_path, 30_000, "aedat2")
+@pytest.mark.parametrize("format", ["aedat2", "dat", "evt2", "evt21", "evt3"])
+def test_a_file_is_followed_as_it_grows(tmp_path, format):
+    events, data = recorded(tmp_path, 30_000, format)
     path = tmp_path / "growing"
     path.write_bytes(data[:5001])
 

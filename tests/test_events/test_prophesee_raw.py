@@ -375,6 +375,40 @@ def test_noise_is_read_without_end_or_beyond(tmp_path, name):
         assert found["y"].max() < 720
 
 
+# Bookmarks
+
+
+@pytest.mark.parametrize("damage", ["skip", "salvage"])
+@pytest.mark.parametrize("name", ["evt2", "evt21", "evt3"])
+def test_going_on_from_a_bookmark_gives_the_rest_and_the_whole_report(tmp_path, name, damage):
+    """Rows of events, so that chunks end inside vectors; damage before and behind the bookmark."""
+    rng = np.random.default_rng(3)
+    events = random_events(3, 4000, sensor_hw=(720, 1280), span_us=10)
+    events["t"] = np.arange(4000) // 30 * 70_000
+    events["y"] = np.arange(4000) // 30
+    events["p"] = np.arange(4000) // 30 % 2
+    events["x"] = np.arange(4000) % 30 * 2 + 5
+    path = tmp_path / "a"
+    write_recording(path, events, format=name, sensor_hw=(720, 1280))
+    content = bytearray(path.read_bytes())
+    for at in (600, 1500, len(content) - 700):
+        content[at : at + 11] = rng.integers(0, 256, 11, np.uint8).tobytes()
+    del content[1000:1003], content[-403:-400]
+    path.write_bytes(content)
+    options = ReadOptions(damage=damage)
+    whole, report = read_chunks(path, options, 97)
+    done, marks = 0, []
+    recording = open_recording(path, options)
+    for chunk in recording.decode_chunks(max_events=97):
+        done += len(chunk)
+        marks.append((done, recording.bookmark()))
+    for done, mark in marks[::3]:
+        again = open_recording(path, options)
+        rest = [whole[:0], *(chunk.copy() for chunk in again.decode_from(mark, max_events=31))]
+        np.testing.assert_array_equal(np.concatenate(rest), whole[done:])
+        assert again.report.as_dict() == report
+
+
 # Writers
 
 
