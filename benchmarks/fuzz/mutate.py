@@ -1,6 +1,8 @@
-"""Damage bytes at random: flips, extremes, cuts, repeats, and parts of other files."""
+"""Damage bytes at random: flips, extremes, cuts, repeats, parts of other files; in packed parts too."""
 
 import numpy as np
+
+from benchmarks.fuzz.packed import change_inside
 
 EXTREMES = (
     0,
@@ -80,4 +82,14 @@ def splice(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
     return data[: place(data, rng)] + other[place(other, rng) :]
 
 
-MUTATIONS = (flip, flip, extreme, extreme, digit, cut, drop, repeat, noise, splice)
+def inside(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """Mutate what a packed part of the file holds."""
+
+    def change(part: bytes) -> bytes:
+        return OUTER[int(rng.integers(len(OUTER)))](part, other, rng)[:LARGEST]
+
+    return change_inside(data, change, rng)
+
+
+OUTER = (flip, flip, extreme, extreme, digit, cut, drop, repeat, noise, splice)
+MUTATIONS = (*OUTER, inside, inside)

@@ -7,7 +7,7 @@ Claim: for any bytes there is an error of ours in one line, or events on the sen
 them; never another exception, a hang, or memory beyond four times the file and a few fixed buffers. With
 Numba's bounds checks, as in the second line, an index outside an array is an exception too.
 
-Inputs are mutations of small recordings made by our writers (`corpus.py`), and of the files of `--seeds`.
+Inputs are mutations of small recordings made of every format (`corpus.py`), and of the files of `--seeds`.
 The same `--seed` gives the same inputs. An input that breaks a reader is kept in `--keep`; the exit code is
 then 1. `benchmarks/fuzz/guided.py` does the same under coverage guidance.
 """
