@@ -6,6 +6,7 @@ what LT-SNN, TET and M-LIF call tdBN, without the threshold factor of the tdBN p
 """
 
 import copy
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -28,6 +29,29 @@ class Stepwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Merge steps and samples, apply the module, split them again."""
         return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class StepDropout(nn.Module):
+    """Dropout of features over time: `[T, B, F]` in and out, drawn anew in every forward pass.
+
+    Attributes:
+        p: Share of features that are dropped, from 0 to below 1; the others are divided by 1 - p.
+        per: `step`: drawn for every step. `sample`: drawn once for all steps of a sample.
+    """
+
+    def __init__(self, p: float, *, per: Literal["step", "sample"] = "step") -> None:
+        super().__init__()
+        self.p, self.per = p, per
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with features dropped, in training; x itself in evaluation."""
+        if self.per == "step" or not self.training:
+            return nn.functional.dropout(x, self.p, self.training)
+        return x * nn.functional.dropout(x.new_ones(x.shape[1:]), self.p)
+
+    def extra_repr(self) -> str:
+        """Return the share, and what it is drawn for."""
+        return f"p={self.p}, per={self.per}"
 
 
 class ConvBlock(nn.Module):
@@ -116,3 +140,31 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             module.norm = nn.Identity()
     return folded
+
+
+Role = Literal["first", "inner", "shortcut", "gate", "last"]
+
+
+def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear, Role]]:
+    """Return every convolution and linear layer of a model: name, module, role; in the order of the model.
+
+    Roles follow from the names that all models share. `last`: the `classifier`. `shortcut`: a convolution
+    beside a residual path. `gate`: part of what decides which channels or places are computed. `first`: of
+    the others the first, which sees the frames. `inner`: the rest.
+    """
+    found: list[tuple[str, nn.Conv2d | nn.Linear, Role]] = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            has_first = any(role == "first" for _, _, role in found)
+            found.append((name, module, _role(name.split("."), has_first=has_first)))
+    return found
+
+
+def _role(path: list[str], *, has_first: bool) -> Role:
+    if path[-1] == "classifier":
+        return "last"
+    if "gate" in path:
+        return "gate"
+    if "shortcut" in path:
+        return "shortcut"
+    return "inner" if has_first else "first"

@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import nn
 
 from snn.errors import ModelError, did_you_mean
-from snn.models.vgg import PLANS, POOLS, VGG
+from snn.models.options import POOLS, DropoutPer, ModelOptions, Pool
+from snn.models.vgg import PLANS, VGG
 from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
 
-Pool = Literal["avg", "max"]
-
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     "vgg5": partial(VGG, PLANS["vgg5"]),
     "vgg7": partial(VGG, PLANS["vgg7"]),
     "vgg9": partial(VGG, PLANS["vgg9"]),
@@ -36,8 +35,10 @@ class ModelSettings:
         first_fixed: Whether the first block's threshold stays constant whatever the neuron's kind, as in
             LT-SNN's VGGs: it sees event counts, not spikes.
         pool: `avg` or `max` over 2x2 spikes; no effect in a network without pooling.
-        dropout: Share of hidden features dropped in training, drawn anew at each step; no effect in a
-            network without a hidden linear layer.
+        dropout: Share of hidden features dropped in training; no effect in a network without a hidden
+            linear layer.
+        dropout_per: `step`: what is dropped is drawn for every step. `sample`: once for all steps of a
+            sample.
         executor: What runs the neurons: `auto`, `reference`, `numba` or `cuda`, see
             `snn.neurons.executors`.
         pack_spikes: Whether a convolution keeps the spikes it was given in 1, 2 or 4 bits each for its
@@ -51,12 +52,14 @@ class ModelSettings:
     first_fixed: bool = True
     pool: Pool = "avg"
     dropout: float = 0.5
+    dropout_per: DropoutPer = "step"
     executor: Executor = "auto"
     pack_spikes: bool = False
 
     def __post_init__(self) -> None:
         _check_name("name", self.name, tuple(MODELS))
         _check_name("pool", self.pool, tuple(POOLS))
+        _check_name("dropout_per", self.dropout_per, get_args(DropoutPer))
         _check_name("executor", self.executor, EXECUTORS)
         if not isinstance(self.pack_spikes, bool):
             raise ModelError(f"pack_spikes: found {self.pack_spikes!r}, expected true or false")
@@ -86,7 +89,7 @@ def build_model(
     for name, count in (("classes", classes), ("in_channels", in_channels)):
         if count < 1:
             raise ModelError(f"{name}: found {count}, expected at least 1")
-    model = MODELS[settings.name](
+    options = ModelOptions(
         in_channels=in_channels,
         input_hw=(int(input_hw[0]), int(input_hw[1])),
         classes=classes,
@@ -95,10 +98,11 @@ def build_model(
         first_neuron=settings.neuron.fixed() if settings.first_fixed else settings.neuron,
         pool=settings.pool,
         dropout=settings.dropout,
+        dropout_per=settings.dropout_per,
         executor=settings.executor,
         pack_spikes=settings.pack_spikes,
     )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return MODELS[settings.name](options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _check_name(argument: str, found: str, known: tuple[str, ...]) -> None:

@@ -8,11 +8,11 @@ import re
 from torch import Tensor, nn
 
 from snn.errors import ModelError
-from snn.layers import ConvBlock, Stepwise, pool_kind
+from snn.layers import ConvBlock, StepDropout, Stepwise, pool_kind
+from snn.models.options import POOLS, ModelOptions
 from snn.neurons.hooks import is_hooked
 from snn.neurons.modules import Neuron
 from snn.neurons.packing import spike_book
-from snn.neurons.settings import NeuronSettings
 
 # cN: 3x3 convolution to N channels + batch normalisation + neurons, `s` for stride 2; P: 2x2 pool of the
 # spikes; FN, last or absent: linear layer to N features, then dropout. A linear layer to the classes
@@ -29,8 +29,6 @@ PLANS: dict[str, str] = {
     "vggsnn_pool": "c64 c128 P c256 c256 P c512 c512 P c512 c512 P",
 }
 
-POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
-
 
 class VGG(nn.Module):
     """Spiking VGG: frames `[T, B, P, H, W]` in, logits `[T, B, K]` out, one row of logits per step.
@@ -41,49 +39,33 @@ class VGG(nn.Module):
     A block is handed the pool after it, to run both as one where an executor can do that.
 
     Attributes:
-        in_channels: Planes P of a frame.
-        input_hw: Height and width of a frame in pixels.
-        pack_spikes: Whether a convolution keeps its input spikes in a few bits for its backward pass.
+        options: What it was built from.
     """
 
-    def __init__(
-        self,
-        plan: str,
-        *,
-        in_channels: int,
-        input_hw: tuple[int, int],
-        classes: int,
-        width: float,
-        neuron: NeuronSettings,
-        first_neuron: NeuronSettings,
-        pool: str,
-        dropout: float,
-        executor: str = "auto",
-        pack_spikes: bool = False,
-    ) -> None:
+    def __init__(self, plan: str, options: ModelOptions) -> None:
         super().__init__()
-        self.in_channels, self.input_hw, self.pack_spikes = in_channels, input_hw, pack_spikes
-        check_size(plan, input_hw)
-        channels, hw, blocks = in_channels, input_hw, 0
+        self.options = options
+        check_size(plan, options.input_hw)
+        channels, hw, blocks = options.in_channels, options.input_hw, 0
         for token in plan.split():
             kind, size, stride = parse_token(token)
-            size = scaled(size, width)
+            size = options.scaled(size)
             if kind == "P":
-                self.add_module(f"pool{blocks}", Stepwise(POOLS[pool](2)))
+                self.add_module(f"pool{blocks}", Stepwise(POOLS[options.pool](2)))
                 hw = (hw[0] // 2, hw[1] // 2)
             elif kind == "c":
                 blocks += 1
-                settings = first_neuron if blocks == 1 else neuron
-                block = ConvBlock(channels, size, neuron=settings, stride=stride, executor=executor)
+                neuron = options.first_neuron if blocks == 1 else options.neuron
+                block = ConvBlock(channels, size, neuron=neuron, stride=stride, executor=options.executor)
                 self.add_module(f"block{blocks}", block)
                 channels, hw = size, (-(-hw[0] // stride), -(-hw[1] // stride))
         self.flatten = nn.Flatten(start_dim=2)
         features = channels * hw[0] * hw[1]
         if kind == "F":
             self.hidden = nn.Linear(features, size)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = StepDropout(options.dropout, per=options.dropout_per)
             features = size
-        self.classifier = nn.Linear(features, classes)
+        self.classifier = nn.Linear(features, options.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [T, B, K] for frames [T, B, P, H, W].
@@ -91,10 +73,7 @@ class VGG(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        expected = (self.in_channels, *self.input_hw)
-        if x.dim() != 5 or tuple(x.shape[2:]) != expected:
-            shape = ", ".join(str(n) for n in expected)
-            raise ModelError(f"frames: found shape {tuple(x.shape)}, expected [T, B, {shape}]")
+        self.options.check_frames(x)
         layers = list(self.children())
         book, taken = None, None
         for layer, after in zip(layers, [*layers[1:], None], strict=True):
@@ -111,7 +90,7 @@ class VGG(nn.Module):
     def _book(self, block: ConvBlock, pool: nn.Module | None) -> tuple[float, ...] | None:
         """Return every value that a block and its pool hand on; None where they may be others or are kept."""
         own_way = type(block.neuron).run is not Neuron.run
-        if not self.pack_spikes or own_way or is_hooked(block, block.neuron):
+        if not self.options.pack_spikes or own_way or is_hooked(block, block.neuron):
             return None
         return spike_book(block.neuron.settings, pool=pool_kind(pool))
 
@@ -137,8 +116,3 @@ def parse_token(token: str) -> tuple[str, int, int]:
     if linear:
         return linear, int(features), 1
     return conv, int(channels), 2 if strided else 1
-
-
-def scaled(size: int, width: float) -> int:
-    """Return a layer's size times the width, at least 1."""
-    return max(1, round(size * width))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from snn.layers import ConvBlock, Stepwise, fold_batch_norm, pool_kind
+from snn.layers import ConvBlock, StepDropout, Stepwise, fold_batch_norm, pool_kind, weight_layers
 from snn.neurons.modules import Neuron
 from snn.neurons.settings import NEURONS, NeuronSettings
 from tests.suites import reference_kernels
@@ -226,3 +226,40 @@ def test_folded_blocks_still_run_as_one(fused):
     expected = block(x, pool=pool)
     torch.testing.assert_close(fold_batch_norm(block)(x, pool=pool), expected)
     assert [call[-2] for call in fused] == ["running", "none"]
+
+
+def test_roles_of_weight_layers_follow_from_their_names():
+    model = nn.ModuleDict(
+        {
+            "block1": ConvBlock(2, 4, neuron=NeuronSettings()),
+            "shortcut": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+            "gate": nn.Sequential(nn.Linear(4, 4)),
+            "block2": ConvBlock(4, 4, neuron=NeuronSettings()),
+            "hidden": nn.Linear(4, 4),
+            "classifier": nn.Linear(4, 3),
+        }
+    )
+    found = weight_layers(model)
+    assert [(name, role) for name, _, role in found] == [
+        ("block1.conv", "first"),
+        ("shortcut.0", "shortcut"),
+        ("gate.0", "gate"),
+        ("block2.conv", "inner"),
+        ("hidden", "inner"),
+        ("classifier", "last"),
+    ]
+    assert found[0][1] is model["block1"].conv
+
+
+@pytest.mark.parametrize("per", ["step", "sample"])
+def test_dropout_is_drawn_anew_for_every_step_or_sample(per):
+    torch.manual_seed(0)
+    dropout, x = StepDropout(0.25, per=per), torch.ones(3, 4, 200)
+    first, second = dropout(x), dropout(x)
+    assert set(first.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert 0.15 < (first == 0).float().mean() < 0.35
+    assert not torch.equal(first, second)  # never frozen
+    assert not torch.equal(first[:, 0], first[:, 1])
+    assert torch.equal(first[0], first[1]) == (per == "sample")
+    assert torch.equal(dropout.eval()(x), x)
+    assert dropout(torch.ones(3, 7, 200)).shape == (3, 7, 200)  # any batch
