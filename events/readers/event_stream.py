@@ -16,6 +16,9 @@ are missing shorten all later times. Source: neuromorphic-paris/event_stream, RE
 
 import os
 from collections.abc import Iterator
+from copy import deepcopy
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numba import njit
@@ -23,7 +26,15 @@ from numba import njit
 from events.errors import ConfigError, DamagedRecording, UnknownFormat
 from events.readers.conventions import only_plain_conventions
 from events.readers.source import Source, open_descriptor
-from events.recording import DEFAULT_CHUNK_EVENTS, EVENT_DTYPE, FileReport, ReadOptions, Recording
+from events.recording import (
+    DEFAULT_CHUNK_EVENTS,
+    EVENT_DTYPE,
+    Bookmark,
+    EventBuffer,
+    FileReport,
+    ReadOptions,
+    Recording,
+)
 
 ES_MARK = b"Event Stream"
 VERSION = (2, 0, 0)
@@ -107,22 +118,65 @@ class EventStreamRecording(Recording):
         self._damage = options.damage
         self._kind = kind
         self._header_hw = header_hw
+        self._reading: EventStreamPass | None = None  # of the iterator that yielded last
 
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
+        yield from self._decode(self._new_pass(), max_events)
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
+        if self._reading is None or self._source.open_ended:
+            return None
+        return Bookmark(self._reading.place, deepcopy(self.report))
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        self.report = deepcopy(place.report)
+        yield from self._decode(self._pass(place.at), max_events)
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
+        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Decode all events straight into a buffer; see `Recording.read_into`."""
+        if self._source.open_ended:
+            return super().read_into(buffer)
+        out = buffer.room(self._most_events)
+        n = 0
+        with self._new_pass() as reading:
+            while written := reading.fill(out[n:]):
+                n += written
+            reading.finish()
+        return out[:n]
+
+    @property
+    def _most_events(self) -> int:
+        """More events than the file can hold."""
+        return self._source.size // RECORD_BYTES + 1
+
+    def _decode(self, reading: "EventStreamPass", max_events: int) -> Iterator[np.ndarray]:
+        """Yield what a pass still has to give."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        self.report = FileReport(str(self.path), "es", bytes_total=self._source.size)
-        out = np.empty(min(max_events, self._source.size // RECORD_BYTES + 1), EVENT_DTYPE)
-        reading = EventStreamPass(
-            self._source, self._kind, self._header_hw, self.sensor_hw, self._damage, self.report
-        )
-        try:
+        out = np.empty(min(max_events, self._most_events), EVENT_DTYPE)
+        with reading:
             while n := reading.fill(out):
+                self._reading = reading
                 yield out[:n]
             reading.finish()
-        finally:
-            reading.close()
+
+    def _new_pass(self) -> "EventStreamPass":
+        """Return a pass from the first event that fills a new report."""
+        self.report = FileReport(str(self.path), "es", bytes_total=self._source.size)
+        return self._pass((HEADER_BYTES, np.zeros(STATE_LENGTH, np.int64)))
+
+    def _pass(self, place: tuple[int, np.ndarray]) -> "EventStreamPass":
+        """Return a pass from a place that goes on with the report."""
+        return EventStreamPass(
+            self._source, self._kind, self._header_hw, self.sensor_hw, self._damage, self.report, place
+        )
 
 
 class EventStreamPass:
@@ -136,24 +190,41 @@ class EventStreamPass:
         sensor_hw: tuple[int, int],
         damage: str,
         report: FileReport,
+        place: tuple[int, np.ndarray],
     ) -> None:
-        """Stand before the first event."""
+        """Stand at a place that a pass has told."""
         self._source = source
         self._atis = kind == ATIS
         self._limits = np.array([header_hw[0] - 1, sensor_hw[0], sensor_hw[1]], np.int64)
         self._damage = damage
         self._report = report
-        self._state = np.zeros(STATE_LENGTH, np.int64)
+        self._state = place[1].copy()
         self._raw = np.empty(min(RAW_BYTES, source.size), np.uint8)  # raw[_at:_stop] is yet to be decoded
         self._at = self._stop = 0
-        self._next = HEADER_BYTES  # byte of the file that belongs at raw[_stop]
+        self._next = place[0]  # byte of the file that belongs at raw[_stop]
         self._descriptor = -1
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Return the pass itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    @property
+    def place(self) -> tuple[int, np.ndarray]:
+        """Byte of the file that comes next, and clock and counts up to there."""
+        return self._position, self._state.copy()
+
+    @property
+    def _position(self) -> int:
+        """Byte of the file that comes next."""
+        return self._next - (self._stop - self._at)
 
     def fill(self, out: np.ndarray) -> int:
         """Decode the next events into `out`, EVENT_DTYPE; return how many, 0 only at the end.
@@ -204,7 +275,7 @@ class EventStreamPass:
 
     def _damaged_here(self) -> int:
         """Return the byte of the file that comes next, and remember it as damaged."""
-        position = self._next - (self._stop - self._at)
+        position = self._position
         if self._report.first_damage_byte is None:
             self._report.first_damage_byte = position
         return position
@@ -271,7 +342,7 @@ class EventStreamPass:
         """Add the events just delivered."""
         report = self._report
         report.events += len(events)
-        report.bytes_read = self._next - (self._stop - self._at) - report.bytes_skipped
+        report.bytes_read = self._position - report.bytes_skipped
         if self._source.open_ended:
             report.bytes_total = self._next
         report.out_of_sensor = int(self._state[OUTSIDE])
