@@ -7,11 +7,10 @@ shards in flight are made again, and the finished store has the same bytes as on
 """
 
 import shlex
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,16 @@ from events.store.outcome import (
 )
 from events.store.plan import ConvertSettings, Plan, changed_settings, plan_conversion, provenance
 from events.store.shard import file_crc32c
-from events.store.task import convert_shard, unwritable, warm_up
-from events.store.writer import create_store, finish_store, only_writer, sweep
+from events.store.task import convert_shard, warm_up
+from events.store.writer import (
+    create_store,
+    finish_store,
+    is_free,
+    only_writer,
+    remove_store,
+    sweep,
+    write_errors,
+)
 
 __all__ = [
     "ConvertProgress",
@@ -78,10 +85,10 @@ def convert(
     dst = Path(dst)
     started = time.perf_counter()
     plan = plan_conversion(listing, settings or ConvertSettings())
-    with _write_errors(dst):
+    with write_errors(dst):
         if overwrite:
-            _remove_store(dst)
-        if _is_free(dst):
+            remove_store(dst)
+        if is_free(dst):
             _create(plan, dst, command or shlex.join(sys.argv))
         _refuse_other_settings(plan, dst)
         with only_writer(dst):
@@ -93,27 +100,6 @@ def convert(
             ordered = [rows[shard] for shard in sorted(rows)]
             _finish(plan, dst, ordered, changed=bool(pending))
     return summarise(plan, dst, ordered, kept=kept, pending=pending, seconds=time.perf_counter() - started)
-
-
-@contextmanager
-def _write_errors(dst: Path) -> Iterator[None]:
-    """Turn a refusal of the file system into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(Path(error.filename or dst), error) from error
-
-
-def _is_free(dst: Path) -> bool:
-    return not dst.exists() or (dst.is_dir() and not any(dst.iterdir()))
-
-
-def _remove_store(dst: Path) -> None:
-    if _is_free(dst):
-        return
-    read_attributes(dst)
-    with only_writer(dst):
-        shutil.rmtree(dst)
 
 
 def _create(plan: Plan, dst: Path, command: str) -> None:

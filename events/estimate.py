@@ -1,10 +1,15 @@
 """What a conversion will take, measured on a few of its recordings."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from events.datasets.listing import Listing, Sample
 from events.errors import DatasetError, EventsError
-from events.recording import Recording
+from events.recording import ReadOptions
+from events.store.event_layout import CHUNK, EVENT_COLUMNS
+from events.store.event_shards import encode_chunk
+from events.store.layout import Codec
 from events.store.plan import Plan
 from events.store.samples import open_sample
 from events.store.shard import encode_sample
@@ -35,39 +40,63 @@ class Estimate:
 
 
 def estimate(plan: Plan, *, workers: int = 1) -> Estimate:
-    """Convert a few recordings in memory and extrapolate; nothing is written.
+    """Convert a few recordings to frames in memory and extrapolate; nothing is written.
 
     Raises:
         DatasetError: None of the recordings tried can be read.
     """
-    samples = plan.listing.samples
+
+    def convert_one(sample: Sample) -> int:
+        recording = open_sample(plan.listing.dataset, plan.listing.root, sample.path, plan.config.read)
+        frames = bin_recording(recording, plan.config.binning, t_range_us=sample.t_range_us)
+        return len(encode_sample(frames.frames, plan.config.codec))
+
+    return _extrapolate(plan.listing, convert_one, shards=plan.shards, workers=workers)
+
+
+def estimate_events(listing: Listing, read: ReadOptions, codec: Codec, *, workers: int = 1) -> Estimate:
+    """Encode the events of a few recordings in memory and extrapolate; nothing is written.
+
+    Raises:
+        DatasetError: None of the recordings tried can be read, or there are none.
+    """
+
+    def convert_one(sample: Sample) -> int:
+        recording = open_sample(listing.dataset, listing.root, sample.path, read)
+        start, stop = sample.t_range_us or (None, None)
+        return sum(
+            len(encode_chunk(chunk[name].astype(dtype), codec))
+            for chunk in recording.chunks(count=CHUNK, start_us=start, stop_us=stop)
+            for name, dtype in EVENT_COLUMNS.items()
+        )
+
+    return _extrapolate(listing, convert_one, shards=len(listing.samples), workers=workers)
+
+
+def _extrapolate(
+    listing: Listing, convert_one: Callable[[Sample], int], *, shards: int, workers: int
+) -> Estimate:
+    """Measure bytes and time of a few recordings, spread over the listing."""
+    samples = listing.samples
     places = sorted({place * (len(samples) - 1) // (ESTIMATE_FILES - 1) for place in range(ESTIMATE_FILES)})
     sizes, seconds, reasons = [], [], []
-    for place in places:
-        part = samples[place].t_range_us
+    for place in places if samples else []:
         try:
-            bin_recording(_open(plan, place), plan.config.binning, t_range_us=part)
+            convert_one(samples[place])
             # Timed the second time: the first one may have compiled the kernels.
             started = time.perf_counter()
-            frames = bin_recording(_open(plan, place), plan.config.binning, t_range_us=part)
-            sizes.append(len(encode_sample(frames.frames, plan.config.codec)))
+            sizes.append(convert_one(samples[place]))
             seconds.append(time.perf_counter() - started)
         except (EventsError, OSError) as error:
             reasons.append(str(error))
     if not sizes:
-        raise DatasetError(
-            f"{plan.listing.root}: none of {len(places)} recordings tried can be read; {reasons[0]}"
-        )
+        first = f"; {reasons[0]}" if reasons else ""
+        raise DatasetError(f"{listing.root}: none of {len(reasons)} recordings tried can be read{first}")
     return Estimate(
         files=len(samples),
-        shards=plan.shards,
-        source_bytes=plan.config.source["bytes"],
+        shards=shards,
+        source_bytes=sum(sample.size_bytes for sample in samples),
         store_bytes=round(len(samples) * sum(sizes) / len(sizes)),
         seconds=len(samples) * sum(seconds) / len(seconds) / max(workers, 1),
         tried=len(sizes),
     )
-
-
-def _open(plan: Plan, place: int) -> Recording:
-    listing = plan.listing
-    return open_sample(listing.dataset, listing.root, listing.samples[place].path, plan.config.read)

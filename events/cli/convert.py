@@ -17,7 +17,7 @@ from events.cli.terminal import (
 
 if TYPE_CHECKING:
     from events.binning.settings import BinSettings
-    from events.convert import ConvertProgress, ConvertSummary
+    from events.convert import ConvertProgress
     from events.store.plan import Plan
 
 BINNING, READING, STORE, RUNNING = "Binning", "Reading", "Store", "Running"
@@ -142,7 +142,9 @@ def convert(
             STORE, "Store raw events instead of frames; bin later with `convert event-store`.", "--events"
         ),
     ] = False,
-    seed: Annotated[int, _option(STORE, "Of the order in which samples are stored.", default=True)] = 0,
+    seed: Annotated[
+        int | None, _option(STORE, "Of the order in which samples are stored.", default="0")
+    ] = None,
     overwrite: Annotated[
         bool, _option(STORE, "Replace a store that was made with other settings.", "--overwrite")
     ] = False,
@@ -160,7 +162,7 @@ def convert(
     ] = False,
     json: Annotated[bool, _option(RUNNING, "Print the summary as JSON.", "--json")] = False,
 ) -> None:
-    """Convert recordings to a store of frames; run it again to continue after a break.
+    """Convert recordings to a store of frames, or of events; run it again to continue after a break.
 
     [bold]Examples[/bold]
 
@@ -169,9 +171,12 @@ def convert(
     events convert nmnist N-MNIST --binning time --workers 4
 
     events convert folder recordings --size 48 --dry-run
+
+    events convert dvs-gesture DvsGesture gesture.zarr --events --workers 2
+
+    events convert event-store gesture.zarr gesture-16.zarr --frames 16
     """
     from events.convert import ConvertSettings
-    from events.datasets.registry import list_samples
     from events.store.plan import plan_conversion
 
     bin_settings = _bin_settings(
@@ -185,97 +190,113 @@ def convert(
         resize=resize,
         dtype=dtype,
     )
-    if dataset == "event-store":
-        from events.store.event_reader import EventStore
-
-        listing = EventStore(src).listing()
-    else:
-        listing = list_samples(
-            dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select
+    if events:
+        _refuse(
+            "--events stores events as they are, to be binned later by `events convert event-store`",
+            preset=preset,
+            frames=frames,
+            binning=binning,
+            tail=tail,
+            window_us=window_us,
+            value=value,
+            size=size,
+            resize=resize,
+            dtype=dtype,
+            shard_samples=shard_samples,
+            seed=seed,
         )
+    listing = _listing(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
     for problem in listing.problems:
         say(f"note: {problem}")
-    read = _changed(
-        listing.read_options,
-        orientation=orientation,
-        timestamps=timestamps,
-        polarity=polarity,
-        damage=damage,
-        sensor_hw=parse_size(sensor, option="--sensor"),
-        format=format,
-        columns=columns,
-        stream=stream,
-        topic=topic,
-    )
+    reading: dict[str, Any] = {"sensor": sensor, "format": format, "columns": columns, "stream": stream}
+    reading |= {"topic": topic, "orientation": orientation, "timestamps": timestamps}
+    reading |= {"polarity": polarity, "damage": damage}
+    if dataset == "event-store":
+        _refuse(f"{src}: its events are decoded already", **reading)
+    del reading["sensor"]
+    read = _changed(listing.read_options, sensor_hw=parse_size(sensor, option="--sensor"), **reading)
+    workers = default_workers() if workers is None else workers
+    running = {
+        "workers": workers,
+        "scheduler": scheduler,
+        "retry_failed": retry_failed,
+        "overwrite": overwrite,
+        "command": this_command(),
+    }
     if events:
-        _store_events(listing, dst, read, src=src, codec=codec, overwrite=overwrite, json=json)
+        dst = Path(f"{src.absolute().name}-events.zarr") if dst is None else dst
+        if dry_run:
+            _print_events_estimate(listing, read, codec, dst, workers=workers, json=json)
+        else:
+            _store_events(listing, dst, read, codec, running, json=json)
         return
     settings = ConvertSettings(
-        binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed
+        binning=bin_settings, read=read, codec=codec, shard_samples=shard_samples, seed=seed or 0
     )
-    workers = default_workers() if workers is None else workers
     dst = default_destination(src, bin_settings) if dst is None else dst
     if dry_run:
         _print_estimate(plan_conversion(listing, settings), dst, workers=workers, json=json)
         return
-    summary = _run(
-        listing,
-        dst,
-        settings,
-        json=json,
-        workers=workers,
-        scheduler=scheduler,
-        retry_failed=retry_failed,
-        overwrite=overwrite,
-        command=this_command(),
-    )
+    _store_frames(listing, dst, settings, running, json=json)
+
+
+def _listing(dataset: str, src: Path, **choices: Any) -> Any:
+    """Return the recordings to convert: those of a data set's folder, or of an event store."""
+    from events.datasets.registry import list_samples
+    from events.store.event_reader import EVENT_STORE_DATASET, EventStore
+
+    if dataset != EVENT_STORE_DATASET:
+        return list_samples(dataset, src, **choices)
+    _refuse(f"{src}: which recordings, and their split, is chosen when an event store is made", **choices)
+    return EventStore(src).listing()
+
+
+def _refuse(reason: str, **given: Any) -> None:
+    """Refuse options that would change nothing, rather than ignore them."""
+    from events.errors import ConfigError
+
+    named = [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if value is not None and value is not False
+    ]
+    if named:
+        raise ConfigError(f"{reason}; leave out {' and '.join(named)}")
+
+
+def _store_frames(listing: Any, dst: Path, settings: Any, running: dict[str, Any], *, json: bool) -> None:
+    from events.convert import convert as convert_frames
+
+    summary = _run("converting", convert_frames, listing, dst, settings, **running)
     _print_summary(summary, json=json)
-    if summary.failed:
-        raise typer.Exit(EXIT_PARTIAL)
+    kept = f", {summary.shards_kept} shards were there already" if summary.shards_kept else ""
+    _print_end(summary, summary.frame_bytes, kept)
 
 
 def _store_events(
-    listing: Any, dst: Path | None, read: Any, *, src: Path, codec: Any, overwrite: bool, json: bool
+    listing: Any, dst: Path, read: Any, codec: Any, running: dict[str, Any], *, json: bool
 ) -> None:
     from events.store.event_writer import convert_events
 
-    dst = Path(f"{src.absolute().name}-events.zarr") if dst is None else dst
+    summary = _run("storing events", convert_events, listing, dst, read=read, codec=codec, **running)
+    _print_summary(summary, json=json)
+    kept = f", {summary.kept} recordings were there already" if summary.kept else ""
+    _print_end(summary, summary.stored_bytes, kept)
+
+
+def _run(title: str, function: Any, listing: Any, dst: Path, *arguments: Any, **options: Any) -> Any:
+    """Run a conversion with a bar of progress; say how to go on where it is interrupted."""
     say(f"{len(listing.samples)} recordings of {listing.dataset} ({listing.split_rule}) -> {dst}")
-    with ProgressBar("storing events") as bar:
-        summary = convert_events(
-            listing,
-            dst,
-            read=read,
-            codec=codec,
-            overwrite=overwrite,
-            progress=lambda done, of, count: bar.show(done, of, f"{count / 1e6:.1f} M events"),
-        )
-    if json:
-        print_json(summary.as_dict())
-    for path, reason in summary.failures[:FAILURES_SHOWN]:
-        say(f"failed: {path}: {reason}")
-    say(
-        f"{summary.ok} of {summary.files} recordings, {summary.events / 1e6:.1f} M events, "
-        f"{summary.stored_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}"
-    )
-    if summary.failed:
-        raise typer.Exit(EXIT_PARTIAL)
-
-
-def _run(listing: Any, dst: Path, settings: Any, *, json: bool, **options: Any) -> "ConvertSummary":
-    from events.convert import convert as run_convert
-
-    say(f"{len(listing.samples)} recordings of {listing.dataset} ({listing.split_rule}) -> {dst}")
-    with ProgressBar("converting") as bar:
+    with ProgressBar(title) as bar:
         try:
-            return run_convert(
-                listing, dst, settings, progress=lambda state: bar.show(*_progress_line(state)), **options
+            return function(
+                listing, dst, *arguments, progress=lambda state: bar.show(*_progress_line(state)), **options
             )
         except KeyboardInterrupt:
             interrupted = True
     # Outside of the bar, which would draw over it.
     if interrupted:
-        say(f"interrupted; finished shards are kept. Continue with:\n  {this_command()}")
+        say(f"interrupted; what is finished is kept. Continue with:\n  {this_command()}")
     raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -359,7 +380,25 @@ def _print_estimate(plan: "Plan", dst: Path, *, workers: int, json: bool) -> Non
     )
 
 
-def _print_summary(summary: "ConvertSummary", *, json: bool) -> None:
+def _print_events_estimate(
+    listing: Any, read: Any, codec: Any, dst: Path, *, workers: int, json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from events.estimate import estimate_events
+
+    result = estimate_events(listing, read, codec, workers=workers)
+    if json:
+        print_json({"path": dst} | asdict(result))
+        return
+    typer.echo(
+        f"{result.files} files, {result.source_bytes / 1e6:.1f} MB -> {dst}\n"
+        f"raw events, about {result.store_bytes / 1e6:.1f} MB, about {result.seconds:.0f} s "
+        f"with {workers} workers (measured on {result.tried} files)"
+    )
+
+
+def _print_summary(summary: Any, *, json: bool) -> None:
     if json:
         print_json(summary.as_dict())
     for warning in summary.warnings:
@@ -369,8 +408,13 @@ def _print_summary(summary: "ConvertSummary", *, json: bool) -> None:
         say(f"failed: {failure.path}: {failure.error}{at}")
     if len(summary.failures) > FAILURES_SHOWN:
         say(f"failed: {len(summary.failures) - FAILURES_SHOWN} more, all in {summary.path}/manifest.jsonl")
-    kept = f", {summary.shards_kept} shards were there already" if summary.shards_kept else ""
+
+
+def _print_end(summary: Any, stored_bytes: int, kept: str) -> None:
+    """Say what there is now; end with the code that tells of failed recordings."""
     say(
         f"{summary.ok} of {summary.files} recordings, {summary.events / 1e6:.1f} M events, "
-        f"{summary.frame_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}{kept}"
+        f"{stored_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}{kept}"
     )
+    if summary.failed:
+        raise typer.Exit(EXIT_PARTIAL)

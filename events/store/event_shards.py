@@ -9,7 +9,7 @@ import numpy as np
 from numcodecs import blosc
 
 from events.errors import StoreError
-from events.store.event_layout import CHUNK, SHARD, SHARD_CHUNKS, blosc_settings, event_shard_name
+from events.store.event_layout import CHUNK, SHARD_CHUNKS, blosc_settings, event_shard_name
 from events.store.layout import Codec
 from events.store.shard import crc_is_right, index_bytes, parse_index, shard_parts, write_atomically
 
@@ -30,17 +30,12 @@ def encode_chunk(values: np.ndarray, codec: Codec) -> bytes:
     return bytes(body) + struct.pack("<I", google_crc32c.value(body))
 
 
-def write_flat(folder: Path, first_shard: int, values: np.ndarray, codec: Codec) -> int:
-    """Write values from the start of a shard on; return how many shards they took."""
-    shards = -(-len(values) // SHARD)
-    for number in range(shards):
-        part = values[number * SHARD : (number + 1) * SHARD]
-        chunks: list[bytes | None] = [
-            encode_chunk(part[at : at + CHUNK], codec) for at in range(0, len(part), CHUNK)
-        ]
-        path = folder / event_shard_name(first_shard + number)
-        write_atomically(path, shard_parts(chunks, slots=SHARD_CHUNKS))
-    return shards
+def write_flat_shard(path: Path, values: np.ndarray, codec: Codec) -> tuple[int, int]:
+    """Write at most SHARD values as a shard file; return its length in bytes and its CRC-32C."""
+    chunks: list[bytes | None] = [
+        encode_chunk(values[at : at + CHUNK], codec) for at in range(0, len(values), CHUNK)
+    ]
+    return write_atomically(path, shard_parts(chunks, slots=SHARD_CHUNKS))
 
 
 class FlatColumn:

@@ -1,49 +1,40 @@
-"""Converting recordings to an event store: one recording after another, resumable after any break."""
+"""Converting recordings to an event store: plan, resume, one task per few recordings, finish.
+
+    Listing -> settings -> EventJob per few recordings -> parts and manifest rows -> flat columns, complete
+
+Whatever stops it, running it again with the same settings continues where it stopped; the finished store has
+the same bytes whatever the number of workers and of breaks.
+"""
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import zarr
-
-from events.datasets.listing import SPLIT_NAMES, Listing, Sample
-from events.errors import DatasetError, EventsError, StoreError
-from events.recording import FileReport, ReadOptions, Recording
+from events.datasets.listing import SPLIT_NAMES, Listing
+from events.errors import ConfigError, DatasetError, StoreError
+from events.parallel import run_jobs
+from events.recording import ReadOptions
 from events.store.attributes import read_attributes, write_attributes
-from events.store.event_layout import (
-    CHUNK,
-    EVENT_COLUMNS,
-    EVENTS_KIND,
-    EVENTS_SCHEMA,
-    FLAT_COLUMNS,
-    MOST_MS,
-    MS_INDEX,
-    RECORDING_COLUMNS,
-    SHARD,
-    flat_codecs,
-    settings_hash,
-)
-from events.store.event_shards import write_flat
-from events.store.layout import (
-    ATTRIBUTE,
-    COLUMN_CODECS,
-    SOURCES_NAME,
-    STATUS_FAILED,
-    STATUS_OK,
-    Codec,
-    source_identity,
-    source_rows,
-)
-from events.store.manifest import ManifestWriter, json_lines, read_manifest
-from events.store.samples import open_sample, sample_crc32c
-from events.store.shard import write_atomically
-from events.store.task import DAMAGE_FIELDS, empty_part, failed_entry, unwritable
-from events.store.writer import only_writer, sweep
+from events.store.event_creation import create_event_store, finish_event_store, row_bytes
+from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA
+from events.store.event_parts import PARTS, Places, places_of, shard_problems, take_out
+from events.store.event_reader import EVENT_STORE_DATASET
+from events.store.event_task import EventJob, convert_recordings
+from events.store.layout import Codec, differences, read_settings, source_identity, source_rows
+from events.store.manifest import ManifestWriter, read_manifest
+from events.store.outcome import ConvertProgress, FileFailure, ProgressCallback, damage_warning
+from events.store.task import JobSource
+from events.store.writer import is_free, only_writer, remove_store, sweep, write_errors
+
+# A task takes recordings of that many bytes together: enough to make Dask's overhead vanish.
+JOB_BYTES = 16 << 20
+JOB_RECORDINGS = 64
+# Each worker gets that many tasks, where there are recordings enough.
+JOBS_PER_WORKER = 8
 
 
 @dataclass(frozen=True)
@@ -53,22 +44,26 @@ class EventsSummary:
     Attributes:
         path: The store.
         files, ok, failed: Recordings in all, converted, and not to be read.
+        damaged: Converted recordings in which a reader passed over damage.
         kept: Recordings that an earlier run had converted.
         events: Events in the store.
         stored_bytes: Bytes of all shards.
         seconds: Wall time of this run.
-        failures: (path, reason) of each failed recording.
+        failures: One for each failed recording.
+        warnings: What a person should know, one line each.
     """
 
     path: Path
     files: int
     ok: int
     failed: int
+    damaged: int
     kept: int
     events: int
     stored_bytes: int
     seconds: float
-    failures: tuple[tuple[str, str], ...]
+    failures: tuple[FileFailure, ...]
+    warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain JSON types."""
@@ -81,53 +76,59 @@ def convert_events(
     *,
     read: ReadOptions | None = None,
     codec: Codec = "fast",
+    workers: int = 1,
+    scheduler: str | None = None,
+    retry_failed: bool = False,
     overwrite: bool = False,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
+    command: str = "",
 ) -> EventsSummary:
     """Write the events of all recordings of a listing to an event store, or continue doing so.
 
-    Recordings are decoded one by one, in memory for one shard whatever their length.
+    A worker holds one shard of one recording at a time, whatever the recording's length.
 
     Args:
         listing: The recordings.
         dst: The store's folder.
         read: How recordings are read; None takes the data set's own way.
         codec: `fast` is lz4, `small` zstd.
-        overwrite: Remove a store already at dst.
-        progress: Called with recordings done, recordings in all and events so far.
+        workers: Processes; 0 or 1 runs in this process.
+        scheduler: Address of a running Dask scheduler, instead of own processes.
+        retry_failed: Also try recordings again that failed before.
+        overwrite: Remove a store already at dst. A folder that is no store is never removed.
+        progress: Called after each task.
+        command: Recorded in the store.
 
     Raises:
         StoreError: dst holds something else or a store of other settings, or cannot be written.
         DatasetError: There is nothing to convert.
     """
     started = time.perf_counter()
-    dst = Path(dst)
+    dst, read = Path(dst), read or listing.read_options
     if not listing.samples:
         raise DatasetError(f"{listing.root}: no recordings of {listing.dataset} found; check the folder")
-    settings = _settings(listing, read or listing.read_options, codec)
-    try:
-        if overwrite and dst.exists():
-            read_attributes(dst)
-            shutil.rmtree(dst)
-        _create_or_check(dst, listing, settings, codec)
+    if listing.dataset == EVENT_STORE_DATASET:
+        raise ConfigError(
+            f"{listing.root}: holds raw events already; convert it to frames, or copy the folder"
+        )
+    settings = _settings(listing, read, codec)
+    with write_errors(dst):
+        if overwrite:
+            remove_store(dst)
+        if is_free(dst):
+            create_event_store(dst, listing, settings, codec, command)
+        _refuse_other_settings(dst, settings)
         with only_writer(dst):
             sweep(dst)
-            rows, kept = _write_recordings(dst, listing, read or listing.read_options, codec, progress)
-            _finish(dst, listing, rows)
-    except OSError as error:
-        raise unwritable(Path(error.filename or dst), error) from error
-    failures = tuple((row["path"], row["error"]) for row in rows if not row["ok"])
-    return EventsSummary(
-        path=dst,
-        files=len(rows),
-        ok=len(rows) - len(failures),
-        failed=len(failures),
-        kept=kept,
-        events=sum(row["events"] for row in rows),
-        stored_bytes=sum(file.stat().st_size for name in FLAT_COLUMNS for file in (dst / name).glob("c.*")),
-        seconds=time.perf_counter() - started,
-        failures=failures,
-    )
+            rows, pending = _pending(dst, len(listing.samples), retry_failed=retry_failed)
+            kept = len(rows)
+            meter = _EventMeter(len(listing.samples), kept, started, progress)
+            jobs = _jobs(listing, dst, pending, read, codec, workers)
+            rows |= _make_parts(dst, jobs, meter, workers=workers, scheduler=scheduler)
+            ordered = [rows[number] for number in range(len(rows))]
+            if pending or read_attributes(dst)["complete"] is not True:
+                finish_event_store(dst, listing, ordered)
+    return _summarise(dst, ordered, kept=kept, seconds=time.perf_counter() - started)
 
 
 def _settings(listing: Listing, read: ReadOptions, codec: Codec) -> dict[str, Any]:
@@ -141,223 +142,134 @@ def _settings(listing: Listing, read: ReadOptions, codec: Codec) -> dict[str, An
         "split_names": SPLIT_NAMES,
         "listing_sensor_hw": listing.sensor_hw,
         "selection": listing.selection,
-        "read": asdict(read),
+        "read": read_settings(read),
         "codec": codec,
         "source": source_identity(source_rows(listing.samples)),
     }
     return json.loads(json.dumps(plain))
 
 
-def _create_or_check(dst: Path, listing: Listing, settings: Mapping[str, Any], codec: Codec) -> None:
-    """Make an empty, incomplete store, or refuse one of other settings."""
-    if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
-        if read_attributes(dst).get("config_hash") != settings_hash(settings):
-            raise StoreError(
-                f"{dst}: made with other settings or recordings; choose another destination, "
-                "or replace the store with --overwrite"
-            )
-        return
-    temporary = dst.with_name(f".{dst.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    attributes = dict(settings) | {"config_hash": settings_hash(settings), "complete": False}
-    group = zarr.create_group(temporary, attributes={ATTRIBUTE: attributes})
-    for name, dtype in FLAT_COLUMNS.items():
-        _create_array(
-            group, name, dtype, 0, CHUNK, SHARD, flat_codecs(codec, np.dtype(dtype).itemsize), "event"
+def _refuse_other_settings(dst: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a destination that was made with other settings, naming each of them."""
+    changed = differences(read_attributes(dst), settings)
+    if changed:
+        raise StoreError(
+            f"{dst}: made with other settings or recordings ({'; '.join(changed)}); "
+            "choose another destination, or replace the store with --overwrite"
         )
-    for name, column in RECORDING_COLUMNS.items():
-        samples = len(listing.samples)
-        _create_array(group, name, column.dtype, samples, samples, None, COLUMN_CODECS, "recording")
-    write_atomically(temporary / SOURCES_NAME, [json_lines(source_rows(listing.samples))])
-    temporary.rename(dst)
 
 
-def _create_array(
-    group: zarr.Group,
-    name: str,
-    dtype: str,
-    length: int,
-    chunk: int,
-    shard: int | None,
-    codecs: list[dict[str, Any]],
-    dimension: str,
-) -> None:
-    group.create_array(
-        name,
-        shape=(length,),
-        dtype=dtype,
-        chunks=(chunk,),
-        shards=None if shard is None else (shard,),
-        compressors=codecs,
-        fill_value=0,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=(dimension if name != MS_INDEX else "millisecond",),
-    )
+def _pending(dst: Path, samples: int, *, retry_failed: bool) -> tuple[dict[int, dict[str, Any]], list[int]]:
+    """Return the rows of finished recordings and the numbers of the others, whose room is then free.
 
-
-def _write_recordings(
-    dst: Path,
-    listing: Listing,
-    read: ReadOptions,
-    codec: Codec,
-    progress: Callable[[int, int, int], None] | None,
-) -> tuple[list[dict[str, Any]], int]:
-    """Write what is not there yet, in listing order; return all manifest rows and how many were there."""
-    found = read_manifest(dst)
-    rows: list[dict[str, Any]] = []
-    while len(rows) in found:
-        rows.append(found[len(rows)])
-    kept = len(rows)
-    events = sum(row["events"] for row in rows)
-    if kept < len(listing.samples):
-        write_attributes(dst, read_attributes(dst) | {"complete": False})
-    with ManifestWriter(dst) as manifest:
-        for number in range(kept, len(listing.samples)):
-            first = {"event_shard": 0, "ms_shard": 0} if not rows else rows[-1]["next"]
-            row = {"shard": number, "path": listing.samples[number].path, "first": first}
-            row |= _write_recording(dst, listing, listing.samples[number], read, codec, first)
-            manifest.append(row)
-            rows.append(row)
-            events += row["events"]
-            if progress is not None:
-                progress(len(rows), len(listing.samples), events)
-    return rows, kept
-
-
-def _write_recording(
-    dst: Path, listing: Listing, sample: Sample, read: ReadOptions, codec: Codec, first: Mapping[str, int]
-) -> dict[str, Any]:
-    """Write one recording's shards; one that cannot be read is an entry with its reason."""
-    shown = Path(listing.root) / sample.path
-    recording: Recording | None = None
-    try:
-        recording = open_sample(listing.dataset, listing.root, sample.path, read)
-        height, width = recording.sensor_hw
-        n, shards, index = _write_columns(dst, recording, sample.t_range_us, codec, first["event_shard"])
-        content = sample_crc32c(recording)
-    except (EventsError, OSError) as error:
-        if isinstance(error, StoreError):
-            raise
-        return failed_entry(shown, error, recording) | {"events": 0, "next": dict(first)}
-    ms_shards = write_flat(dst / MS_INDEX, first["ms_shard"], index.positions(), codec)
-    return {
-        "ok": True,
-        "events": n,
-        "sensor_hw": [height, width],
-        "rising": index.rising,
-        "ms": index.length,
-        "ms_origin": index.origin,
-        "crc32c": f"{content:08x}",
-        "report": _kept_report(recording.report),
-        "next": {"event_shard": first["event_shard"] + shards, "ms_shard": first["ms_shard"] + ms_shards},
-    }
-
-
-def _kept_report(report: FileReport) -> dict[str, Any]:
-    plain = report.as_dict()
-    return {name: plain[name] for name in ("bytes_total", "t_first_us", "t_last_us", *DAMAGE_FIELDS)}
-
-
-def _write_columns(
-    dst: Path, recording: Recording, t_range_us: tuple[int, int] | None, codec: Codec, first_shard: int
-) -> tuple[int, int, "MillisecondIndex"]:
-    """Write the columns of one recording; return its events, its shards and its index by time."""
-    start, stop = t_range_us or (None, None)
-    index = MillisecondIndex()
-    events = shards = 0
-    for chunk in recording.chunks(count=SHARD, start_us=start, stop_us=stop):
-        index.add(chunk["t"], events)
-        for name, dtype in EVENT_COLUMNS.items():
-            write_flat(dst / name, first_shard + shards, chunk[name].astype(dtype), codec)
-        events += len(chunk)
-        shards += 1
-    if events == 0 and t_range_us is not None:
-        raise empty_part(recording, t_range_us)
-    return events, shards, index
-
-
-class MillisecondIndex:
-    """Position of the first event at or after each millisecond of the clock.
-
-    Entry k is the position of the first event with t >= (origin + k) * 1000, so that every such event is at
-    it or behind it, also where the clock falls.
-
-    Attributes:
-        origin: Millisecond of the first event.
-        rising: Whether no time is below the one before it.
+    Finished means: the row is there, its shards have the length and CRC-32C it states and, where failed
+    recordings are to be tried again, it did not fail.
     """
-
-    def __init__(self) -> None:
-        """Begin before the first event."""
-        self.origin = 0
-        self.rising = True
-        self._last_t: int | None = None
-        self._parts: list[np.ndarray] = []
-        self._length = 0
-        self._given_up = False
-
-    @property
-    def length(self) -> int:
-        """Milliseconds in the index; 0 where the clock leaps too far to keep one."""
-        return 0 if self._given_up else self._length
-
-    def positions(self) -> np.ndarray:
-        """Return the entries, shape [length], int64."""
-        return np.concatenate(self._parts) if self.length else np.empty(0, np.int64)
-
-    def add(self, times: np.ndarray, position: int) -> None:
-        """Add the times of the next events, shape [n], the first of which is at `position`."""
-        if self._last_t is None:
-            self.origin = int(times[0]) // 1000
-            self._last_t = int(times[0])
-        highest = np.maximum(np.maximum.accumulate(times), self._last_t)
-        self.rising = self.rising and bool((highest == times).all())
-        self._last_t = int(highest[-1])
-        length = self._last_t // 1000 - self.origin + 1
-        if self._given_up or length > MOST_MS:
-            self._given_up, self._parts = True, []
-            return
-        wanted = (self.origin + np.arange(self._length, length, dtype=np.int64)) * 1000
-        self._parts.append(np.searchsorted(highest, wanted).astype(np.int64) + position)
-        self._length = length
-
-
-def _finish(dst: Path, listing: Listing, rows: list[dict[str, Any]]) -> None:
-    """Set lengths, fill the columns of one value per recording, and set `complete` last."""
-    if read_attributes(dst)["complete"] is True:
-        return
-    group = zarr.open_group(dst, mode="r+")
-    for name in FLAT_COLUMNS:
-        _array(group, name).resize((rows[-1]["next"][_shard_key(name)] * SHARD,))
-    for name, values in _recording_columns(listing, rows).items():
-        _array(group, name)[...] = values
-    sources = source_rows(listing.samples)
-    known = [source | {"crc32c": row.get("crc32c")} for source, row in zip(sources, rows, strict=True)]
-    write_atomically(dst / SOURCES_NAME, [json_lines(known)])
-    write_attributes(dst, read_attributes(dst) | {"complete": True})
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{group.store_path}: {name} is no array; convert again with --overwrite")
-    return array
-
-
-def _shard_key(name: str) -> str:
-    return "ms_shard" if name == MS_INDEX else "event_shard"
-
-
-def _recording_columns(listing: Listing, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    values: dict[str, list[int]] = {
-        "label": [sample.label for sample in listing.samples],
-        "split": [SPLIT_NAMES.index(sample.split) for sample in listing.samples],
-        "status": [STATUS_OK if row["ok"] else STATUS_FAILED for row in rows],
-        "first_event": [row["first"]["event_shard"] * SHARD for row in rows],
-        "n_events": [row["events"] for row in rows],
-        "first_ms": [row["first"]["ms_shard"] * SHARD for row in rows],
-        "n_ms": [row.get("ms", 0) for row in rows],
-        "ms_origin": [row.get("ms_origin", 0) for row in rows],
+    rows = {number: row for number, row in read_manifest(dst).items() if number < samples}
+    places, _ = places_of(rows)
+    finished = {
+        number: row
+        for number, row in rows.items()
+        if not (retry_failed and not row["ok"]) and _is_whole(dst, row, places)
     }
-    return {name: np.array(value, RECORDING_COLUMNS[name].dtype) for name, value in values.items()}
+    pending = [number for number in range(samples) if number not in finished]
+    if pending:
+        # Until the columns agree with the recordings again, nobody may take the store for finished.
+        write_attributes(dst, read_attributes(dst) | {"complete": False})
+        (dst / PARTS).mkdir(exist_ok=True)
+        take_out(dst, list(finished.values()), places)
+    return finished, pending
+
+
+def _is_whole(dst: Path, row: Mapping[str, Any], places: Places) -> bool:
+    return not any(shard_problems(dst, row, places.get(row["shard"]), with_contents=True))
+
+
+def _jobs(
+    listing: Listing, dst: Path, pending: Sequence[int], read: ReadOptions, codec: Codec, workers: int
+) -> list[EventJob]:
+    """Put recordings together to tasks, in the order of the listing; how does not change the store."""
+    most = min(JOB_RECORDINGS, max(1, len(pending) // (JOBS_PER_WORKER * max(workers, 1))))
+    groups: list[list[int]] = []
+    room = 0
+    for number in pending:
+        size = listing.samples[number].size_bytes
+        if not groups or len(groups[-1]) == most or size > room:
+            groups.append([])
+            room = JOB_BYTES
+        groups[-1].append(number)
+        room -= size
+    samples = listing.samples
+    return [
+        EventJob(
+            store=str(dst.absolute()),
+            dataset=listing.dataset,
+            root=str(listing.root.absolute()),
+            sources=tuple(JobSource(i, samples[i].path, samples[i].t_range_us) for i in group),
+            read=read,
+            codec=codec,
+        )
+        for group in groups
+    ]
+
+
+def _make_parts(
+    dst: Path, jobs: Sequence[EventJob], meter: "_EventMeter", *, workers: int, scheduler: str | None
+) -> dict[int, dict[str, Any]]:
+    """Run the tasks, enter each recording in the manifest once its parts are written, return their rows."""
+    made: dict[int, dict[str, Any]] = {}
+    try:
+        with (
+            ManifestWriter(dst) as manifest,
+            closing(run_jobs(convert_recordings, jobs, workers=workers, scheduler=scheduler)) as results,
+        ):
+            for rows in results:
+                manifest.append(*rows)
+                made |= {row["shard"]: row for row in rows}
+                meter.add(rows)
+    finally:
+        # After an interruption, what the abandoned tasks had begun to write.
+        sweep(dst)
+    return made
+
+
+class _EventMeter:
+    """Adds up what this run has done and reports it after each task."""
+
+    def __init__(self, files: int, before: int, started: float, callback: ProgressCallback | None) -> None:
+        self._files, self._before, self._started, self._callback = files, before, started, callback
+        self._rows: list[Mapping[str, Any]] = []
+        self._events = self._bytes = self._ok = 0
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count the recordings of a task."""
+        self._rows.extend(rows)
+        self._ok += sum(row["ok"] for row in rows)
+        self._events += sum(row["events"] for row in rows)
+        self._bytes += sum(map(row_bytes, rows))
+        if self._callback is not None:
+            seconds = time.perf_counter() - self._started
+            failed = len(self._rows) - self._ok
+            self._callback(
+                ConvertProgress(
+                    self._files, self._before, self._ok, failed, self._events, self._bytes, seconds
+                )
+            )
+
+
+def _summarise(dst: Path, rows: Sequence[Mapping[str, Any]], *, kept: int, seconds: float) -> EventsSummary:
+    failures = tuple(FileFailure(row["path"], row["error"], row["byte"]) for row in rows if not row["ok"])
+    damaged = sum(row["ok"] and row["report"]["first_damage_byte"] is not None for row in rows)
+    return EventsSummary(
+        path=dst,
+        files=len(rows),
+        ok=len(rows) - len(failures),
+        failed=len(failures),
+        damaged=damaged,
+        kept=kept,
+        events=sum(row["events"] for row in rows),
+        stored_bytes=sum(map(row_bytes, rows)),
+        seconds=seconds,
+        failures=failures,
+        warnings=damage_warning(damaged),
+    )

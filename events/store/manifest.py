@@ -66,9 +66,9 @@ class ManifestWriter:
         self._end = _end_of_last_line(self._descriptor)
         return self
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add the row of a shard that has just been put in place."""
-        line = json_lines([row])
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Add the rows of shards that have just been put in place."""
+        line = json_lines(rows)
         # A line that did not fit on a full disk is cut off again, so that the next one starts clean.
         os.ftruncate(self._descriptor, self._end)
         written = os.pwrite(self._descriptor, line, self._end)

@@ -159,8 +159,11 @@ def _warnings(binning: BinSettings, samples: int, pixels: int, damaged: int) -> 
         largest = np.iinfo(binning.dtype).max
         advice = "; convert with --dtype uint16 to keep them" if binning.dtype == "uint8" else ""
         warnings.append(f"{pixels} pixels in {samples} samples have more than {largest} events{advice}")
-    if damaged:
-        warnings.append(
-            f"{damaged} recordings are damaged and were read as far as possible; see manifest.jsonl"
-        )
-    return tuple(warnings)
+    return (*warnings, *damage_warning(damaged))
+
+
+def damage_warning(damaged: int) -> tuple[str, ...]:
+    """Return the line that tells of recordings in which damage was passed over; none without any."""
+    if not damaged:
+        return ()
+    return (f"{damaged} recordings are damaged and were read as far as possible; see manifest.jsonl",)

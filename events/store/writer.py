@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 
 from events.errors import StoreError
-from events.store.attributes import write_attributes
+from events.store.attributes import read_attributes, write_attributes
 from events.store.card import card_text
 from events.store.layout import (
     ATTRIBUTE,
@@ -32,9 +32,37 @@ from events.store.layout import (
 )
 from events.store.manifest import columns_from_rows, failed_files, json_lines, with_contents
 from events.store.shard import sync_folder, write_atomically
+from events.store.task import unwritable
 
 # At most this many failed files are named in the attributes; all of them are in the manifest.
 FAILURES_NAMED = 100
+
+
+@contextmanager
+def write_errors(dst: Path) -> Iterator[None]:
+    """Turn a refusal of the file system into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(Path(error.filename or dst), error) from error
+
+
+def is_free(dst: Path) -> bool:
+    """Say whether nothing, or an empty folder, is where a store is to be."""
+    return not dst.exists() or (dst.is_dir() and not any(dst.iterdir()))
+
+
+def remove_store(dst: Path) -> None:
+    """Remove a store; a folder that is none is refused.
+
+    Raises:
+        StoreError: There is something else, or another process is writing it.
+    """
+    if is_free(dst):
+        return
+    read_attributes(dst)
+    with only_writer(dst):
+        shutil.rmtree(dst)
 
 
 def create_store(

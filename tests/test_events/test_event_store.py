@@ -12,11 +12,12 @@ from events.binning.settings import BinSettings
 from events.cli.program import app
 from events.convert import ConvertSettings, convert
 from events.errors import StoreError
-from events.store import event_writer
+from events.store import event_task
 from events.store.attributes import read_attributes, write_attributes
 from events.store.event_layout import SHARD
 from events.store.event_reader import EventStore
-from events.store.event_writer import MillisecondIndex, convert_events
+from events.store.event_writer import convert_events
+from events.store.millisecond_index import MillisecondIndex
 from events.writers.registry import write_recording
 
 
@@ -37,6 +38,12 @@ def store(tree, tmp_path_factory):
     summary = convert_events(list_tree(tree), path)
     assert (summary.files, summary.ok, summary.failed, summary.kept) == (9, 8, 1, 0)
     return path
+
+
+def everything(path):
+    """Return all files but the attributes, which name the time and the command."""
+    files = [file for file in path.rglob("*") if file.is_file() and file != path / "zarr.json"]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
 def shards(path):
@@ -114,7 +121,7 @@ def test_a_leap_of_the_clock_leaves_no_index():
 def test_an_unfinished_store_is_refused_and_continued(tree, store, tmp_path, monkeypatch):
     path = tmp_path / "broken.zarr"
     calls = []
-    real = event_writer._write_recording
+    real = event_task.open_sample
 
     def stop_at_fourth(*arguments):
         calls.append(1)
@@ -122,18 +129,22 @@ def test_an_unfinished_store_is_refused_and_continued(tree, store, tmp_path, mon
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(event_writer, "_write_recording", stop_at_fourth)
+    monkeypatch.setattr(event_task, "open_sample", stop_at_fourth)
     with pytest.raises(KeyboardInterrupt):
         convert_events(list_tree(tree), path)
     with pytest.raises(StoreError, match="not finished"):
         EventStore(path)
     monkeypatch.undo()
     assert convert_events(list_tree(tree), path).kept == 3
-    for name in ("t", "ms_index", "n_events"):
-        files = [file for file in (store / name).rglob("*") if file.is_file()]
-        assert files
-        for file in files:
-            assert (path / name / file.name).read_bytes() == file.read_bytes()
+    assert everything(path) == everything(store)
+
+
+def test_two_processes_write_the_same_bytes(tree, store, tmp_path):
+    seen = []
+    path = tmp_path / "two.zarr"
+    assert convert_events(list_tree(tree), path, workers=2, progress=seen.append).ok == 8
+    assert everything(path) == everything(store)
+    assert (seen[-1].files_ok, seen[-1].files_failed, seen[-1].events) == (8, 1, 8 * 400)
 
 
 def test_other_settings_are_refused(tree, store):

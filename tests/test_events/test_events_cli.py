@@ -324,7 +324,7 @@ def test_interrupt_keeps_shards_and_says_how_to_continue(tmp_path):
     assert running.returncode == 130, message
     assert "Traceback" not in message
     assert message.endswith(
-        "interrupted; finished shards are kept. Continue with:\n"
+        "interrupted; what is finished is kept. Continue with:\n"
         "  events convert folder many out.zarr --shard-samples 4 --workers 2\n"
     )
     rows = manifest.read_bytes().count(b"\n")
