@@ -3,9 +3,10 @@
 Readers (`events.readers`) produce a `Recording`; everything after them sees only this file's types.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from events.errors import ConfigError
-from events.stream import by_count, by_duration, within_events, within_time
+from events.seek import BLOCK_EVENTS, Range, SeekIndex, read_range
+from events.stream import by_count, by_duration
 
 # One event: t in microseconds, x and y in pixels from the top left, p True where it got brighter (ON).
 # Aligned to 16 bytes, so that a decoder writes an event as two 64-bit words.
@@ -28,9 +30,6 @@ Polarity = Literal["on1", "raw"]
 Damage = Literal["strict", "skip", "salvage"]
 
 DEFAULT_CHUNK_EVENTS = 1 << 20
-
-# Events decoded at a time where windows of time are cut from them: their times stay in the cache meanwhile.
-WINDOW_CHUNK_EVENTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,10 @@ class FileReport:
         """Return the report as plain JSON types."""
         return asdict(self)
 
+    def copy(self) -> "FileReport":
+        """Return a report that says the same and can be gone on with."""
+        return replace(self, notes=list(self.notes))
+
 
 class EventBuffer:
     """Memory for the events of one recording after another.
@@ -172,6 +175,7 @@ class Recording(ABC):
     sensor_hw: tuple[int, int]
     facts: dict[str, Any]
     report: FileReport
+    _index: SeekIndex | None = None
 
     @abstractmethod
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
@@ -196,15 +200,38 @@ class Recording(ABC):
         """
         return None
 
-    def decode_from(
-        self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS
-    ) -> Iterator[np.ndarray]:
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events behind a bookmark, as `decode_chunks` does.
 
         The report goes on from the bookmark's, so that events and report are those of a reading from the
         first byte. Only of a reader whose `bookmark` returns one.
         """
         raise NotImplementedError(f"{self.format} is read from its start")
+
+    def stored_index(self) -> SeekIndex | None:
+        """Return an index of all events that the file itself holds, so that the first range needs no reading.
+
+        Only one that can be trusted to leave out no event of a range. Its report is that of the whole
+        recording, as far as it is known without reading: a note says so. None, the default, where there is
+        no such index.
+        """
+        return None
+
+    def index(self) -> SeekIndex:
+        """Read the recording once, as far as it has not been, so that every range is reached at once.
+
+        `chunks` does so by itself with the first range that needs it. Where the reader can only read from
+        the start, or the recording still arrives, the index stays empty.
+
+        Raises:
+            DamagedRecording: As `decode_chunks`.
+        """
+        if self._index is None:
+            self._index = self.stored_index() or SeekIndex()
+        if self._index.report is None:
+            for _ in read_range(self, self._index, Range(start_event=sys.maxsize)):
+                pass
+        return self._index
 
     def chunks(
         self,
@@ -226,8 +253,10 @@ class Recording(ABC):
         belongs to the window that is open when it arrives: where the clock has stepped back over the border
         of a window, the event comes late, and the report counts it (`late_events`).
 
-        Ranges are reached by reading through. Time is no order that one can rely on, so a range of time
-        reads the file to its end; a range of events stops reading after its last.
+        The first range is reached by reading through, which notes places of the file on the way (`index`);
+        the next ones read only blocks of some 65,536 events that they touch. Events are the same either way,
+        also where the clock steps back, and so is the report: that of the whole file, but that of the
+        file up to where reading stopped where `stop_event` lies before its end.
 
         Args:
             count: Events in each chunk but the last. Where neither this nor `duration_us` is given, chunks
@@ -246,22 +275,35 @@ class Recording(ABC):
             DamagedRecording: As `decode_chunks`.
         """
         check_cuts(count, duration_us, (start_us, stop_us), (start_event, stop_event))
-        most = DEFAULT_CHUNK_EVENTS if duration_us is None else WINDOW_CHUNK_EVENTS
-        stream = self.decode_chunks(max_events=most if count is None else min(count, most))
-        if start_event or stop_event is not None:
-            stream = within_events(stream, start_event=start_event, stop_event=stop_event)
-        if start_us is not None or stop_us is not None:
-            stream = within_time(stream, start_us=start_us, stop_us=stop_us)
+        wanted = Range(start_us, stop_us, start_event, stop_event)
+        if wanted != Range():
+            if self._index is None:
+                self._index = self.stored_index() or SeekIndex()
+            stream = read_range(self, self._index, wanted)
+        else:
+            most = DEFAULT_CHUNK_EVENTS if duration_us is None else BLOCK_EVENTS
+            stream = self.decode_chunks(max_events=most if count is None else min(count, most))
         if count is not None:
             return by_count(stream, count, EVENT_DTYPE)
         if duration_us is not None:
-            return by_duration(
-                stream, duration_us, EVENT_DTYPE, start_us=start_us, count_late=self._count_late
-            )
+            return self._windows(stream, duration_us, start_us)
         return stream
 
-    def _count_late(self, events: int) -> None:
-        self.report.late_events += events
+    def _windows(
+        self, stream: Iterator[np.ndarray], duration_us: int, start_us: int | None
+    ) -> Iterator[np.ndarray]:
+        """Cut a stream into windows, and count late events in whatever is the report then."""
+        late = 0
+
+        def count_late(events: int) -> None:
+            nonlocal late
+            late += events
+            self.report.late_events = late
+
+        try:
+            yield from by_duration(stream, duration_us, EVENT_DTYPE, start_us=start_us, count_late=count_late)
+        finally:
+            self.report.late_events = late
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""

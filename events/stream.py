@@ -127,37 +127,3 @@ def by_duration(
     if len(waiting):
         yield waiting.take()
     stream.raise_error()
-
-
-def within_time(
-    chunks: Iterator[np.ndarray], *, start_us: int | None, stop_us: int | None
-) -> Iterator[np.ndarray]:
-    """Yield the events with start_us <= t < stop_us; None is no limit. Reads on to the end of the stream.
-
-    After `stop_us` the clock may step back into the range, so nothing short of the end tells it is over.
-    """
-    for chunk in chunks:
-        kept = np.ones(len(chunk), np.bool_)
-        if start_us is not None:
-            kept &= chunk["t"] >= start_us
-        if stop_us is not None:
-            kept &= chunk["t"] < stop_us
-        if kept.all():
-            yield chunk
-        elif kept.any():
-            yield chunk[kept]
-
-
-def within_events(
-    chunks: Iterator[np.ndarray], *, start_event: int, stop_event: int | None
-) -> Iterator[np.ndarray]:
-    """Yield the events from position `start_event` up to `stop_event`, counted from 0; None is no limit."""
-    at = 0
-    for chunk in chunks:
-        first = max(start_event - at, 0)
-        last = len(chunk) if stop_event is None else min(len(chunk), stop_event - at)
-        if first < last:
-            yield chunk[first:last]
-        at += len(chunk)
-        if stop_event is not None and at >= stop_event:
-            return

@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -31,6 +31,29 @@ RAW_BYTES = 1 << 17
 SEARCH_BYTES = 1 << 12
 
 
+class RecordPlace(NamedTuple):
+    """Where a pass stands, with all that later events depend on.
+
+    Attributes:
+        position: Byte of the file that comes next.
+        clock: As in `record_clock`.
+        counts: As in `record_layout`.
+        trusted: Whether the next record is known to be real.
+    """
+
+    position: int
+    clock: np.ndarray
+    counts: np.ndarray
+    trusted: bool
+
+
+def first_place(data_offset: int, clock: np.ndarray) -> RecordPlace:
+    """Return the place before the first record, for a new clock."""
+    counts = np.zeros(COUNTS_LENGTH, np.int64)
+    counts[FIRST_DAMAGE] = -1
+    return RecordPlace(data_offset, clock, counts, trusted=False)
+
+
 class RecordPass:
     """Decodes a file from its first record to its last.
 
@@ -41,38 +64,40 @@ class RecordPass:
         self,
         source: Source,
         layout: RecordLayout,
-        data_offset: int,
+        place: RecordPlace,
         end: int,
-        clock: np.ndarray,
         policy: int,
         report: FileReport,
     ) -> None:
-        """Stand before the first record.
+        """Stand at a place.
 
         Args:
             source: The file.
             layout: What the bits of a record mean.
-            data_offset: Byte of the first record.
+            place: Where to begin: `first_place`, or the `place` of another pass, which stays as it is.
             end: First byte no longer to be read.
-            clock: A new clock, see `record_clock`.
             policy: SKIP, STRICT or SALVAGE of `record_layout`.
             report: Filled on the way.
         """
         self._source = source
         self._layout = layout
-        self._clock = clock
+        self._clock = place.clock.copy()
         self._policy = policy
         self._report = report
-        self._counts = np.zeros(COUNTS_LENGTH, np.int64)
-        self._counts[FIRST_DAMAGE] = -1
-        size = -(-min(RAW_BYTES, max(end - data_offset, 1)) // 8) * 8
+        self._counts = place.counts.copy()
+        size = -(-min(RAW_BYTES, max(end - place.position, 1)) // 8) * 8
         self._raw = np.empty(size, np.uint8)  # raw[_at:_stop] is read and not yet decoded
         self._at = 0
         self._stop = 0
-        self._next = data_offset  # byte of the file that belongs at raw[_stop]
+        self._next = place.position  # byte of the file that belongs at raw[_stop]
         self._end = end
-        self._trusted = False
+        self._trusted = place.trusted
         self._descriptor: int | None = None
+
+    @property
+    def place(self) -> RecordPlace:
+        """Where the pass stands."""
+        return RecordPlace(self._position, self._clock.copy(), self._counts.copy(), self._trusted)
 
     def __enter__(self) -> Self:
         """Return the pass itself."""

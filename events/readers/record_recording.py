@@ -10,11 +10,12 @@ import numpy as np
 from events.errors import ConfigError, DamagedRecording
 from events.readers.record_clock import HALF_WRAP_US, new_clock
 from events.readers.record_layout import IN_STEP_US, SALVAGE, SKIP, STRICT, RecordLayout
-from events.readers.record_pass import RecordPass
+from events.readers.record_pass import RecordPass, RecordPlace, first_place
 from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
+    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
@@ -88,6 +89,7 @@ class RecordRecording(Recording):
         self._data_offset = data_offset
         self._max_records = max_records
         self._header_damage = header_damage
+        self._reading: RecordPass | None = None
         layout = layout_for((1, 1))
         self._record_bytes = layout.record_bytes
         self._last_yx = layout.y_mask, layout.x_mask  # largest row and column that an address can say
@@ -118,11 +120,28 @@ class RecordRecording(Recording):
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        yield from self._chunks_of(self._new_pass(), max_events)
+
+    def _chunks_of(self, reading: RecordPass, max_events: int) -> Iterator[np.ndarray]:
+        """Yield the events of a pass."""
         out = np.empty(min(self.record_count, max_events), EVENT_DTYPE)
-        with self._new_pass() as reading:
+        self._reading = reading
+        with reading:
             while n := reading.fill(out):
                 yield out[:n]
             reading.finish()
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
+        if self._reading is None or self._source.open_ended:
+            return None
+        return Bookmark(self._reading.place, self.report.copy())
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        self.report = place.report.copy()
+        reading = self._pass_from(place.at, self.sensor_hw, self._options, self.report)
+        yield from self._chunks_of(reading, max_events)
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
@@ -180,11 +199,15 @@ class RecordRecording(Recording):
                 raise DamagedRecording(f"{self.path}: {self._header_damage}")
             report.first_damage_byte = self._source.size
             report.notes.append(self._header_damage)
+        clock = new_clock(repair=options.timestamps == "dat2mat")
+        return self._pass_from(first_place(self._data_offset, clock), sensor_hw, options, report)
+
+    def _pass_from(
+        self, place: RecordPlace, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport
+    ) -> RecordPass:
+        """Return a pass over the file from a place on."""
         end = self._source.size
         if self._max_records is not None and self.record_count == self._max_records:
             end = self._data_offset + self._max_records * self._record_bytes
-        clock = new_clock(repair=options.timestamps == "dat2mat")
-        policy = POLICIES[options.damage]
-        return RecordPass(
-            self._source, self._layout_for(sensor_hw), self._data_offset, end, clock, policy, report
-        )
+        layout, policy = self._layout_for(sensor_hw), POLICIES[options.damage]
+        return RecordPass(self._source, layout, place, end, policy, report)

@@ -1,5 +1,7 @@
 """What every reader must do, whatever its format: subclass it, and encode events by hand."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events import seek
 from events.errors import ConfigError, EventsError
 from events.readers.registry import identify, open_recording
 from events.recording import EVENT_DTYPE, EventBuffer, FileReport, ReadOptions
@@ -33,6 +36,22 @@ def read_chunks(path: Path, options: ReadOptions, max_events: int) -> tuple[np.n
     return np.concatenate([np.empty(0, EVENT_DTYPE), *parts]), recording.report.as_dict()
 
 
+def copies(chunks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the events of chunks that overwrite each other, shape [N], EVENT_DTYPE."""
+    return np.concatenate([np.empty(0, EVENT_DTYPE), *[chunk.copy() for chunk in chunks]])
+
+
+def selected(events: np.ndarray, wanted: dict) -> np.ndarray:
+    """Return the events of a range as plain NumPy chooses them."""
+    events = events[wanted.get("start_event", 0) : wanted.get("stop_event")]
+    kept = np.ones(len(events), np.bool_)
+    if "start_us" in wanted:
+        kept &= events["t"] >= wanted["start_us"]
+    if "stop_us" in wanted:
+        kept &= events["t"] < wanted["stop_us"]
+    return events[kept]
+
+
 class ReaderSuite:
     """Conformance of one format.
 
@@ -45,6 +64,9 @@ class ReaderSuite:
     span_us: int = 4_000_000
     # Bytes of one event in the file; None where events have no place of their own.
     record_bytes: int | None = None
+    # False where the reader can only go on from the start; `not_seekable` then says why.
+    seekable: bool = True
+    not_seekable: str = ""
 
     def encode(self, events: np.ndarray) -> bytes:
         """Return a whole file with these events."""
@@ -96,6 +118,90 @@ class ReaderSuite:
         first = open_recording(file, self.options).read_into(buffer)
         second = open_recording(file, self.options).read_into(buffer)
         assert np.shares_memory(first, second)
+
+    def ways_to_go_on(self, path: Path, options: ReadOptions, cuts: tuple[int, ...]) -> None:
+        """From behind every chunk, the events that remain and the report of a reading from the start."""
+        whole = open_recording(path, options)
+        expected = copies(whole.chunks())
+        places, at = [], 0
+        recording = open_recording(path, options)
+        for chunk in recording.decode_chunks(max_events=cuts[0]):
+            at += len(chunk)
+            places.append((at, recording.bookmark()))
+        assert recording.report.as_dict() == whole.report.as_dict()
+        assert len(places) > 1
+        for at, place in [*places[:3], *places[3 :: max(len(places) // 6, 1)], places[-1]]:
+            assert place.report.events == at
+            for max_events in cuts:
+                again = open_recording(path, options) if max_events == cuts[-1] else recording
+                np.testing.assert_array_equal(
+                    copies(again.decode_from(place, max_events=max_events)), expected[at:]
+                )
+                assert again.report.as_dict() == whole.report.as_dict()
+            assert place.report.events == at
+
+    def has_bookmarks(self, path: Path) -> bool:
+        recording = open_recording(path, self.options)
+        next(iter(recording.decode_chunks(max_events=10)))
+        return recording.bookmark() is not None
+
+    def skip_unless_seekable(self, path: Path) -> None:
+        if not self.has_bookmarks(path):
+            pytest.skip(self.not_seekable or "bookmarks are not there yet")
+
+    def rough_file(self, path: Path) -> Path:
+        """Write a file whose clock steps back and forth, and in which some bytes are wrong."""
+        events = self.some_events(3000, seed=3)
+        events["t"][700:] -= min(2000, int(events["t"][700]))
+        events["t"][1500:1600] = np.maximum(events["t"][1500:1600] - 1_000, 0)
+        data = bytearray(self.encode(events))
+        for at in (len(data) // 2, len(data) * 4 // 5):
+            data[at : at + 9] = bytes(range(160, 169))
+        path.write_bytes(data)
+        return path
+
+    def test_a_bookmark_goes_on_as_if_from_the_start(self, file):
+        self.skip_unless_seekable(file)
+        for damage in ("strict", "skip", "salvage"):
+            self.ways_to_go_on(file, replace(self.options, damage=damage), (333, 1000, 4999))
+
+    @pytest.mark.parametrize("damage", ["skip", "salvage"])
+    def test_a_bookmark_goes_on_in_a_damaged_file(self, file, tmp_path, damage):
+        self.skip_unless_seekable(file)
+        path, options = self.rough_file(tmp_path / "rough"), replace(self.options, damage=damage)
+        found, message, _ = self.try_to_read(path, options)
+        if message is None and len(found) > 1:
+            self.ways_to_go_on(path, options, (max(len(found) // 20, 1), 1000))
+
+    def test_a_reader_that_cannot_seek_says_why(self, file):
+        self.skip_unless_seekable(file)
+        assert self.seekable == (not self.not_seekable)
+
+    @pytest.mark.parametrize("rough", [False, True])
+    def test_ranges_with_and_without_index_are_those_numpy_chooses(self, file, tmp_path, monkeypatch, rough):
+        monkeypatch.setattr(seek, "BLOCK_EVENTS", 256)
+        path = self.rough_file(tmp_path / "rough") if rough else file
+        options = replace(self.options, damage="salvage" if rough else "strict")
+        whole, message, _ = self.try_to_read(path, options)
+        if message is not None or len(whole) < 100:
+            return
+        known = open_recording(path, options)
+        assert bool(known.index().blocks) == self.has_bookmarks(path)
+        rng = np.random.default_rng(4)
+        growing = open_recording(path, options)
+        for _ in range(8):
+            event = np.sort(rng.integers(0, len(whole) + 300, 2)).tolist()
+            t = (np.sort(rng.choice(whole["t"], 2)) + np.array([0, 1])).tolist()
+            for wanted in (
+                {"start_event": event[0], "stop_event": event[1]},
+                {"start_us": t[0], "stop_us": t[1]},
+                {"start_us": t[1]} | {"stop_event": event[1]},
+            ):
+                fresh = open_recording(path, options)
+                np.testing.assert_array_equal(copies(fresh.chunks(**wanted)), selected(whole, wanted))
+                for indexed in (growing, known):
+                    np.testing.assert_array_equal(copies(indexed.chunks(**wanted)), selected(whole, wanted))
+                    assert indexed.report.as_dict() == fresh.report.as_dict()
 
     def test_chunk_of_no_events_is_refused(self, file):
         with pytest.raises(ConfigError, match="count must be at least 1, got 0"):
