@@ -15,7 +15,7 @@ from snn.neurons.block import run_block
 from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool
 from snn.neurons.modules import Neuron
-from snn.neurons.packing import packed_conv2d
+from snn.neurons.packing import packed_conv2d, spike_book
 from snn.neurons.settings import NeuronSettings
 
 
@@ -54,6 +54,26 @@ class StepDropout(nn.Module):
         return f"p={self.p}, per={self.per}"
 
 
+class ConvNorm(nn.Module):
+    """Convolution and batch normalisation, without neurons: what lies beside a residual path.
+
+    Attributes:
+        conv: The convolution, without a bias.
+        norm: Ordinary BatchNorm2d over steps and samples merged; an Identity once folded.
+    """
+
+    norm: nn.Module
+
+    def __init__(self, in_channels: int, channels: int, *, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, *, book: tuple[float, ...] | None = None) -> Tensor:
+        """Return the current, shape [T, B, channels, H / stride, W / stride]; arguments as ConvBlock's."""
+        return self.norm(_convolve(x, self.conv, book).flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch normalisation and neurons: frames or spikes in, spikes out.
 
@@ -61,12 +81,14 @@ class ConvBlock(nn.Module):
     its own, so that the hook sees what it expects.
 
     Attributes:
-        conv: 3x3 convolution with padding 1 and a bias.
+        conv: The convolution, 3x3 with padding 1 and a bias unless told.
         norm: Ordinary BatchNorm2d over steps and samples merged; an Identity once folded.
+        current_pool: Layer for the normalised current, before the neurons; not there unless given.
         neuron: The neurons.
     """
 
     norm: nn.Module
+    current_pool: nn.Module | None
 
     def __init__(
         self,
@@ -74,18 +96,47 @@ class ConvBlock(nn.Module):
         channels: int,
         *,
         neuron: NeuronSettings,
+        kernel: int = 3,
         stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        bias: bool = True,
+        current_pool: nn.Module | None = None,
+        draw: Literal["kaiming", "torch"] = "kaiming",
         executor: str = "auto",
     ) -> None:
+        """Build the layers.
+
+        Args:
+            in_channels: Channels of x.
+            channels: Channels of the spikes.
+            neuron: The neurons.
+            kernel: Height and width of the convolution.
+            stride: Of the convolution.
+            padding: Zeros on every side; None keeps the size where the stride is 1.
+            groups: Of the convolution; `in_channels` makes it depth-wise.
+            bias: Whether the convolution has one.
+            current_pool: `Stepwise` layer for the normalised current, before the neurons.
+            draw: How weights are drawn. `kaiming`: normal, fan out, for ReLU (LT-SNN's and TET's released
+                VGGs). `torch`: torch's default (their ResNets).
+            executor: What runs the neurons.
+        """
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1)
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, groups=groups, bias=bias)
         self.norm = nn.BatchNorm2d(channels)
+        self.current_pool = current_pool
         self.neuron = Neuron(neuron, channels=channels, executor=executor)
-        # Source: LT-SNN and TET's released VGGs.
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        if draw == "kaiming":
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(
-        self, x: Tensor, *, pool: nn.Module | None = None, book: tuple[float, ...] | None = None
+        self,
+        x: Tensor,
+        *,
+        pool: nn.Module | None = None,
+        book: tuple[float, ...] | None = None,
+        plus: Tensor | None = None,
     ) -> Tensor:
         """Return the spikes, shape [T, B, channels, H / stride, W / stride], for x [T, B, C, H, W].
 
@@ -94,18 +145,50 @@ class ConvBlock(nn.Module):
             pool: Layer for the spikes, such as `Stepwise(nn.AvgPool2d(2))`; None leaves them as they are.
             book: Every value x can have, see `spike_book`: the convolution then keeps x in a few bits for its
                 backward pass. None keeps x as it is.
+            plus: Current added to the normalised one before the neurons, in the shape of the spikes before
+                `pool`, such as what a shortcut carries.
         """
-        frames = x.flatten(0, 1)
-        y = self.conv(frames) if book is None else packed_conv2d(frames, self.conv, book)
-        y = y.unflatten(0, x.shape[:2])
-        if is_hooked(self.neuron):
-            spikes = self.neuron(self.norm(y.flatten(0, 1)).unflatten(0, x.shape[:2]))
-        else:
-            kind = pool_kind(pool)
-            spikes, _ = run_block(y, self.norm, self.neuron, pool=kind)
-            if kind != "none":
-                return spikes
-        return spikes if pool is None else pool(spikes)
+        y, norm = _convolve(x, self.conv, book), self.norm
+        if plus is not None or self.current_pool is not None:
+            y, norm = norm(y.flatten(0, 1)).unflatten(0, x.shape[:2]), _NOTHING
+            y = y if self.current_pool is None else self.current_pool(y)
+            y = y if plus is None else y + plus
+        return run_and_pool(y, norm, self.neuron, pool=pool)
+
+    def spike_book(self, pool: nn.Module | None = None) -> tuple[float, ...] | None:
+        """Return every value that the block and a pool after it hand on; None where they may be others."""
+        if is_hooked(self):
+            return None
+        return book_of(self.neuron, pool)
+
+
+_NOTHING = nn.Identity()
+
+
+def _convolve(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...] | None) -> Tensor:
+    """Return the convolution of every step of x [T, B, C, H, W]."""
+    frames = x.flatten(0, 1)
+    return (conv(frames) if book is None else packed_conv2d(frames, conv, book)).unflatten(0, x.shape[:2])
+
+
+def run_and_pool(y: Tensor, norm: nn.Module, neuron: Neuron, *, pool: nn.Module | None = None) -> Tensor:
+    """Normalise a current [T, B, C, H, W], run neurons, pool their spikes: as one where possible."""
+    if is_hooked(neuron):
+        spikes = neuron(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]))
+    else:
+        kind = pool_kind(pool)
+        spikes, _ = run_block(y, norm, neuron, pool=kind)
+        if kind != "none":
+            return spikes
+    return spikes if pool is None else pool(spikes)
+
+
+def book_of(neuron: Neuron, pool: nn.Module | None = None) -> tuple[float, ...] | None:
+    """Return every value that neurons and a pool after them hand on, see `spike_book`; None where unknown."""
+    known = type(neuron).run is Neuron.run and not is_hooked(neuron)
+    if not known or (pool is not None and pool_kind(pool) == "none"):
+        return None
+    return spike_book(neuron.settings, pool=pool_kind(pool))
 
 
 POOLS: dict[type[nn.Module], Pool] = {nn.AvgPool2d: "avg", nn.MaxPool2d: "max"}
@@ -129,14 +212,14 @@ def pool_kind(pool: nn.Module | None) -> Pool:
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Return a copy of a model for inference, with every ConvBlock's normalisation inside its convolution.
+    """Return a copy of a model for inference, with normalisations inside the convolutions before them.
 
     The copy is in evaluation mode and gives the same logits up to rounding, with one pass over memory less
-    per block. It cannot be trained further.
+    per block. It cannot be trained further. A normalisation with no convolution before it stays.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
-        if isinstance(module, ConvBlock) and isinstance(module.norm, nn.BatchNorm2d):
+        if isinstance(module, ConvBlock | ConvNorm) and isinstance(module.norm, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             module.norm = nn.Identity()
     return folded

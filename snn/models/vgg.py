@@ -11,8 +11,6 @@ from snn.errors import ModelError
 from snn.layers import ConvBlock, StepDropout, Stepwise, pool_kind
 from snn.models.options import POOLS, ModelOptions
 from snn.neurons.hooks import is_hooked
-from snn.neurons.modules import Neuron
-from snn.neurons.packing import spike_book
 
 # cN: 3x3 convolution to N channels + batch normalisation + neurons, `s` for stride 2; P: 2x2 pool of the
 # spikes; FN, last or absent: linear layer to N features, then dropout. A linear layer to the classes
@@ -84,15 +82,8 @@ class VGG(nn.Module):
                 continue
             taken = after if pool_kind(after) != "none" and not is_hooked(layer) else None
             x = layer(x, pool=taken, book=book)
-            book = self._book(layer, taken)
+            book = layer.spike_book(taken) if self.options.pack_spikes else None
         return x
-
-    def _book(self, block: ConvBlock, pool: nn.Module | None) -> tuple[float, ...] | None:
-        """Return every value that a block and its pool hand on; None where they may be others or are kept."""
-        own_way = type(block.neuron).run is not Neuron.run
-        if not self.options.pack_spikes or own_way or is_hooked(block, block.neuron):
-            return None
-        return spike_book(block.neuron.settings, pool=pool_kind(pool))
 
 
 def check_size(plan: str, input_hw: tuple[int, int]) -> None:
