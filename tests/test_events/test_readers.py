@@ -1,11 +1,14 @@
 """Each format against the shared suite, with bytes made by hand."""
 
+import importlib
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 from suites.reader_suite import ReaderSuite
 
+from events.readers.registry import READERS
 from events.recording import EVENT_DTYPE, ReadOptions
 
 
@@ -112,6 +115,19 @@ class TestCsvTimeLast(ReaderSuite):
     def encode(self, events):
         rows = (f"{e['x']} {e['y']} {1 if e['p'] else -1} {e['t']}\n" for e in events)
         return ("# x y p t\n" + "".join(rows)).encode()
+
+
+def subclasses(suite: type) -> list[type]:
+    """Return all classes below one, those below them too."""
+    return [below for child in suite.__subclasses__() for below in [child, *subclasses(child)]]
+
+
+def test_every_reader_is_held_to_the_suite():
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        if "ReaderSuite" in path.read_text():
+            importlib.import_module(path.stem)
+    tested = {suite.format for suite in subclasses(ReaderSuite) if suite.__name__.startswith("Test")}
+    assert tested == set(READERS)
 
 
 def test_events_are_sixteen_bytes_with_p_at_twelve():
