@@ -19,6 +19,10 @@ class ModelError(SnnError):
     """A model cannot be built as described, or a checkpoint does not fit it."""
 
 
+class QuantError(SnnError):
+    """Weights cannot be brought to few bits as described, or their scale has collapsed."""
+
+
 class TrainingError(SnnError):
     """Training cannot go on; the last good checkpoint is kept."""
 

@@ -20,6 +20,8 @@ KINDS: dict[str, str] = {
     "node_s[1-8]*": "lanes:check_node",
     "kernel_s[1-8]*": "lanes:check_kernel",
     "soft_s[1-8]*": "lanes:check_soft",
+    "wq_*": "quant:check_weights",
+    "aq_*": "quant:check_activations",
     "tet_loss*": "losses:check_tet_mlif",
     "tet_*": "losses:check_tet",
     "det_class_loss*": "losses:check_class_loss",

@@ -1,0 +1,101 @@
+"""Weights whose clip is learned: the nearest of a list of levels, which need not be evenly spaced.
+
+Sources: SpQuant-SNN's released code; APoT, Li et al., ICLR 2020, for levels of unequal steps.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn.errors import QuantError
+from snn.quant.reference import Quantised, largest_code, to_power_of_two
+
+
+def grid(levels: Sequence[float]) -> tuple[tuple[int, ...], float]:
+    """Return sizes from 0 to 1 as whole numbers, and the worth of 1: (0, 0.5, 1) is (0, 1, 2), 0.5.
+
+    Raises:
+        QuantError: They do not rise from 0 to 1, or have no common unit of at least 1/127.
+    """
+    shown = list(levels)
+    rising = all(low < high for low, high in pairwise(shown))
+    if len(shown) < 2 or not rising or shown[0] != 0 or shown[-1] != 1:
+        raise QuantError(f"levels: found {shown}, expected sizes that rise from 0 to 1, such as [0, 0.5, 1]")
+    parts = [Fraction(level).limit_denominator(127) for level in shown]
+    unit = lcm(*(part.denominator for part in parts))
+    if unit > 127 or any(abs(float(part) - level) > 1e-6 for part, level in zip(parts, shown, strict=True)):
+        raise QuantError(
+            f"levels: found {shown}, expected multiples of one unit, at least 1/127, so that codes fit 8 bits"
+        )
+    return tuple(int(part * unit) for part in parts), 1 / unit
+
+
+def uniform_levels(bits: int) -> tuple[float, ...]:
+    """Return the sizes 0, 1/N, ... 1 of symmetric levels."""
+    N = largest_code(bits)
+    return tuple(k / N for k in range(N + 1))
+
+
+class _LearnedClip(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, alpha: Tensor, values: Tensor, levels: Tensor, published: bool
+    ) -> Tensor:
+        ctx.save_for_backward(x, alpha, levels)
+        ctx.published = published
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        x, alpha, levels = ctx.saved_tensors  # level of |x / alpha|, with the sign of x
+        share = x / alpha
+        outside = share.abs() > 1
+        levels = levels.abs() if ctx.published else levels
+        grad_alpha = (grad * torch.where(outside, share.sign(), levels - share)).sum()
+        if ctx.published:
+            return grad, 0.1 * grad_alpha, None, None, None
+        return torch.where(outside, 0, grad), grad_alpha, None, None, None
+
+
+@torch.no_grad()
+def nearest_level(
+    x: Tensor, alpha: Tensor, *, levels: Sequence[float], power_of_two: bool = False
+) -> Quantised:
+    """Take the nearest of the levels of |x / alpha|, clipped to 1, with the sign of x; a half the lower.
+
+    Args:
+        x: Weights, any shape.
+        alpha: Clip, a scalar above 0.
+        levels: Sizes that rise from 0 to 1.
+        power_of_two: Whether the scale is rounded to a power of two.
+    """
+    whole, unit = grid(levels)
+    scale = alpha * unit
+    if power_of_two:
+        scale = to_power_of_two(scale)
+    sizes = torch.tensor(whole, dtype=x.dtype, device=x.device)
+    halves = (sizes[1:] + sizes[:-1]) / 2
+    codes = x.sign() * sizes[torch.bucketize((x / scale).abs(), halves)]
+    return Quantised(codes, scale, scale / unit)
+
+
+def learned_clip(
+    x: Tensor, alpha: Tensor, *, levels: Sequence[float], power_of_two: bool = False, published: bool = False
+) -> Tensor:
+    """Return the nearest level, with gradients for x and the clip alpha.
+
+        dL/dalpha = sum of g (sign(x) where |x| > alpha, else level - x / alpha)
+        dL/dx     = g where |x| <= alpha, else 0
+
+    `published` (SpQuant-SNN): dL/dx = g everywhere, so that weights drift on outside; the level in dL/dalpha
+    has lost its sign, which is wrong for negative x; and 0.1 of that.
+    """
+    codes, scale, limit = nearest_level(x, alpha, levels=levels, power_of_two=power_of_two)
+    assert limit is not None
+    return _LearnedClip.apply(x, alpha, codes * scale, codes * scale / limit, published)
