@@ -6,6 +6,7 @@ what LT-SNN, TET and M-LIF call tdBN, without the threshold factor of the tdBN p
 """
 
 import copy
+from collections.abc import Iterable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -71,10 +72,21 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, *, book: tuple[float, ...] | None = None) -> Tensor:
         """Return the current, shape [T, B, channels, H / stride, W / stride]; arguments as ConvBlock's."""
-        return self.norm(_convolve(x, self.conv, book).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.norm(convolve(x, self.conv, book).flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-class ConvBlock(nn.Module):
+class SpikingBlock(nn.Module):
+    """What hands on spikes, and is handed the pool after it and the values its input can have.
+
+    `forward(x, *, pool=None, book=None)` is that of `ConvBlock`.
+    """
+
+    def spike_book(self, pool: nn.Module | None = None) -> tuple[float, ...] | None:
+        """Return every value that the block and a pool after it hand on; None where they may be others."""
+        raise NotImplementedError
+
+
+class ConvBlock(SpikingBlock):
     """Convolution, batch normalisation and neurons: frames or spikes in, spikes out.
 
     What follows the convolution runs as one where an executor can do that; a layer with a hook is called on
@@ -148,7 +160,7 @@ class ConvBlock(nn.Module):
             plus: Current added to the normalised one before the neurons, in the shape of the spikes before
                 `pool`, such as what a shortcut carries.
         """
-        y, norm = _convolve(x, self.conv, book), self.norm
+        y, norm = convolve(x, self.conv, book), self.norm
         if plus is not None or self.current_pool is not None:
             y, norm = norm(y.flatten(0, 1)).unflatten(0, x.shape[:2]), _NOTHING
             y = y if self.current_pool is None else self.current_pool(y)
@@ -165,8 +177,8 @@ class ConvBlock(nn.Module):
 _NOTHING = nn.Identity()
 
 
-def _convolve(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...] | None) -> Tensor:
-    """Return the convolution of every step of x [T, B, C, H, W]."""
+def convolve(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...] | None = None) -> Tensor:
+    """Return the convolution of every step of x [T, B, C, H, W]; x is kept packed where a book is given."""
     frames = x.flatten(0, 1)
     return (conv(frames) if book is None else packed_conv2d(frames, conv, book)).unflatten(0, x.shape[:2])
 
@@ -181,6 +193,28 @@ def run_and_pool(y: Tensor, norm: nn.Module, neuron: Neuron, *, pool: nn.Module 
         if kind != "none":
             return spikes
     return spikes if pool is None else pool(spikes)
+
+
+def run_layers(layers: Iterable[nn.Module], x: Tensor, *, pack_spikes: bool) -> Tensor:
+    """Call layers one after the other; a block is handed the pool after it, to run both as one.
+
+    Args:
+        layers: Blocks, and layers of one argument.
+        x: Frames, shape [T, B, P, H, W].
+        pack_spikes: Whether a block keeps the spikes of the block before in a few bits.
+    """
+    layers = list(layers)
+    book, taken = None, None
+    for layer, after in zip(layers, [*layers[1:], None], strict=True):
+        if layer is taken:
+            continue
+        if not isinstance(layer, SpikingBlock):
+            x, book = layer(x), None
+            continue
+        taken = after if pool_kind(after) != "none" and not is_hooked(layer) else None
+        x = layer(x, pool=taken, book=book)
+        book = layer.spike_book(taken) if pack_spikes else None
+    return x
 
 
 def book_of(neuron: Neuron, pool: nn.Module | None = None) -> tuple[float, ...] | None:

@@ -9,18 +9,35 @@ import torch
 from torch import nn
 
 from snn.errors import ModelError, did_you_mean
+from snn.models import mobilenet, resnet, vgg
+from snn.models.mobilenet import MobileNet
 from snn.models.options import POOLS, DropoutPer, ModelOptions, Pool
-from snn.models.vgg import PLANS, VGG
+from snn.models.preact_resnet import PreactivationResNet
+from snn.models.resnet import ResNet
+from snn.models.vgg import VGG
 from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
 
 MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
-    "vgg5": partial(VGG, PLANS["vgg5"]),
-    "vgg7": partial(VGG, PLANS["vgg7"]),
-    "vgg9": partial(VGG, PLANS["vgg9"]),
-    "vgg11": partial(VGG, PLANS["vgg11"]),
-    "vggsnn": partial(VGG, PLANS["vggsnn"]),
-    "vggsnn_pool": partial(VGG, PLANS["vggsnn_pool"]),
+    "vgg5": partial(VGG, vgg.PLANS["vgg5"]),
+    "vgg7": partial(VGG, vgg.PLANS["vgg7"]),
+    "vgg9": partial(VGG, vgg.PLANS["vgg9"]),
+    "vgg11": partial(VGG, vgg.PLANS["vgg11"]),
+    "vggsnn": partial(VGG, vgg.PLANS["vggsnn"]),
+    "vggsnn_pool": partial(VGG, vgg.PLANS["vggsnn_pool"]),
+    "mobilenet": partial(MobileNet, mobilenet.PLANS["mobilenet"]),
+    "mobilenet_wide": partial(MobileNet, mobilenet.PLANS["mobilenet_wide"]),
+    "mobilenet_wide_postpool": partial(MobileNet, mobilenet.PLANS["mobilenet_wide_postpool"]),
+    "mobilenet_depthwise": partial(MobileNet, mobilenet.PLANS["mobilenet_depthwise"]),
+    "mobilenet_wide_depthwise": partial(MobileNet, mobilenet.PLANS["mobilenet_wide_depthwise"]),
+    "mobilenet_published": partial(MobileNet, mobilenet.PLANS["mobilenet_published"]),
+    "mobilenet_wide_published": partial(MobileNet, mobilenet.PLANS["mobilenet_wide_published"]),
+    "mobilenet_wide_postpool_published": partial(
+        MobileNet, mobilenet.PLANS["mobilenet_wide_postpool_published"]
+    ),
+    "resnet18": partial(ResNet, resnet.PLANS["resnet18"]),
+    "resnet19": partial(ResNet, resnet.PLANS["resnet19"]),
+    "preact_resnet18": PreactivationResNet,
 }
 
 

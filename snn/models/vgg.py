@@ -8,9 +8,8 @@ import re
 from torch import Tensor, nn
 
 from snn.errors import ModelError
-from snn.layers import ConvBlock, StepDropout, Stepwise, pool_kind
+from snn.layers import ConvBlock, StepDropout, Stepwise, run_layers
 from snn.models.options import POOLS, ModelOptions
-from snn.neurons.hooks import is_hooked
 
 # cN: 3x3 convolution to N channels + batch normalisation + neurons, `s` for stride 2; P: 2x2 pool of the
 # spikes; FN, last or absent: linear layer to N features, then dropout. A linear layer to the classes
@@ -33,8 +32,6 @@ class VGG(nn.Module):
 
     Its layers are named `block1` (with `conv`, `norm`, `neuron`), `pool1` (after `block1`) and so on, then
     `flatten`, where the plan has one `hidden` and `dropout`, and `classifier`. Linear layers have no neurons.
-
-    A block is handed the pool after it, to run both as one where an executor can do that.
 
     Attributes:
         options: What it was built from.
@@ -72,18 +69,7 @@ class VGG(nn.Module):
             ModelError: The frames are not of the shape the model was built for.
         """
         self.options.check_frames(x)
-        layers = list(self.children())
-        book, taken = None, None
-        for layer, after in zip(layers, [*layers[1:], None], strict=True):
-            if layer is taken:
-                continue
-            if not isinstance(layer, ConvBlock):
-                x, book = layer(x), None
-                continue
-            taken = after if pool_kind(after) != "none" and not is_hooked(layer) else None
-            x = layer(x, pool=taken, book=book)
-            book = layer.spike_book(taken) if self.options.pack_spikes else None
-        return x
+        return run_layers(self.children(), x, pack_spikes=self.options.pack_spikes)
 
 
 def check_size(plan: str, input_hw: tuple[int, int]) -> None:
