@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from events.errors import ConfigError
+from events.errors import ConfigError, DamagedRecording
 from events.seek import BLOCK_EVENTS, Range, SeekIndex, read_range
-from events.stream import by_count, by_duration
+from events.stream import MOST_EMPTY_WINDOWS, by_count, by_duration
 
 # One event: t in microseconds, x and y in pixels from the top left, p True where it got brighter (ON).
 # Aligned to 16 bytes, so that a decoder writes an event as two 64-bit words.
@@ -85,6 +85,7 @@ class FileReport:
         backward_steps: Times at which the clock fell by less than a wrap; the events are kept.
         largest_backward_us: The largest of these steps in microseconds.
         late_events: Events given to a later window than their time says (`Recording.chunks`).
+        clock_leaps: Leaps of the clock over so many windows that these were left out (`Recording.chunks`).
         wraps: Times at which the clock wrapped and was continued.
         bytes_skipped: Bytes passed over in search of the next plausible record (`salvage`).
         first_damage_byte: Offset of the first damaged byte; None where nothing was damaged.
@@ -109,6 +110,7 @@ class FileReport:
     backward_steps: int = 0
     largest_backward_us: int = 0
     late_events: int = 0
+    clock_leaps: int = 0
     wraps: int = 0
     bytes_skipped: int = 0
     first_damage_byte: int | None = None
@@ -128,6 +130,10 @@ class FileReport:
     def copy(self) -> "FileReport":
         """Return a report that says the same and can be gone on with."""
         return replace(self, notes=list(self.notes))
+
+    def forget_windows(self) -> None:
+        """Set back what cutting the events into windows has counted."""
+        self.late_events = self.clock_leaps = 0
 
 
 class EventBuffer:
@@ -168,6 +174,7 @@ class Recording(ABC):
         sensor_hw: Height and width in pixels.
         facts: What the header says, for people: creation time, chip, comments.
         report: What was read and what was wrong; complete after the last chunk.
+        damage: The policy it is read under; set by who opens it.
     """
 
     path: Path
@@ -175,6 +182,7 @@ class Recording(ABC):
     sensor_hw: tuple[int, int]
     facts: dict[str, Any]
     report: FileReport
+    damage: Damage = "skip"
     _index: SeekIndex | None = None
 
     @abstractmethod
@@ -251,7 +259,9 @@ class Recording(ABC):
         Windows are [k * duration_us, (k + 1) * duration_us) from `start_us`, or from the first event; a
         window without events is yielded as an empty chunk, and the last is that of the last event. An event
         belongs to the window that is open when it arrives: where the clock has stepped back over the border
-        of a window, the event comes late, and the report counts it (`late_events`).
+        of a window, the event comes late, and the report counts it (`late_events`). Where the clock leaps
+        over more than `events.stream.MOST_EMPTY_WINDOWS` windows, forward or back, these are left out, with
+        a note, and windows go on with that of the event after the leap (`clock_leaps`); `strict` raises.
 
         The first range is reached by reading through, which notes places of the file on the way (`index`);
         the next ones read only blocks of some 65,536 events that they touch. Events are the same either way,
@@ -292,18 +302,33 @@ class Recording(ABC):
     def _windows(
         self, stream: Iterator[np.ndarray], duration_us: int, start_us: int | None
     ) -> Iterator[np.ndarray]:
-        """Cut a stream into windows, and count late events in whatever is the report then."""
-        late = 0
+        """Cut a stream into windows; late events and leaps are counted in whatever is the report then."""
+        late, leaps = 0, []
 
         def count_late(events: int) -> None:
             nonlocal late
             late += events
-            self.report.late_events = late
 
-        try:
-            yield from by_duration(stream, duration_us, EVENT_DTYPE, start_us=start_us, count_late=count_late)
-        finally:
-            self.report.late_events = late
+        def on_leap(windows: int, t_us: int) -> None:
+            if self.damage == "strict":
+                raise DamagedRecording(
+                    f"{self.path}: before t = {t_us} us the clock leaps over {windows} windows of "
+                    f"{duration_us} us, expected at most {MOST_EMPTY_WINDOWS}; take longer windows, or read "
+                    "with damage 'skip' to go on with that event's window"
+                )
+            leaps.append(t_us)
+
+        for window in by_duration(
+            stream, duration_us, EVENT_DTYPE, start_us=start_us, count_late=count_late, on_leap=on_leap
+        ):
+            self.report.late_events, self.report.clock_leaps = late, len(leaps)
+            yield window
+        self.report.late_events, self.report.clock_leaps = late, len(leaps)
+        if leaps:
+            self.report.notes.append(
+                f"left out the windows of {duration_us} us over which the clock leaps to t = {leaps[0]} us"
+                + (f" and {len(leaps) - 1} times more" if len(leaps) > 1 else "")
+            )
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""

@@ -233,7 +233,7 @@ def read_on(recording: Seekable, index: SeekIndex, wanted: Range) -> Iterator[np
                 seekable = place is not None
                 # Who reads one recording twice at the same time is given the other reading's bookmark.
                 if seekable and index.full(at) and place.report.events == at:
-                    place.report.late_events = 0
+                    place.report.forget_windows()
                     index.add(at, times_us, place)
                     times_us = None
             if len(part):
@@ -244,7 +244,7 @@ def read_on(recording: Seekable, index: SeekIndex, wanted: Range) -> Iterator[np
         if times_us is not None:
             index.add(at, times_us, None)
         index.report = recording.report.copy()
-        index.report.late_events = 0
+        index.report.forget_windows()
 
 
 def start_at(recording: Seekable, place: Any) -> Generator[np.ndarray, None, None]:

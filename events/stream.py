@@ -11,6 +11,9 @@ import numpy as np
 
 from events.errors import EventsError
 
+# Windows without events in a row that are yielded: at 1 ms, a pause of more than a quarter of an hour.
+MOST_EMPTY_WINDOWS = 1_000_000
+
 
 class ChunkBuffer:
     """Events that wait for more, in memory that grows to the largest chunk met and is used again."""
@@ -84,11 +87,16 @@ def by_duration(
     *,
     start_us: int | None = None,
     count_late: Callable[[int], None] | None = None,
+    on_leap: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield windows [start + k * duration, start + (k + 1) * duration), k = 0, 1, ..., also empty ones.
 
     A window closes when the first event at or past its end arrives. An event that comes after its window
     has closed, because the clock stepped back, belongs to the window that is open.
+
+    Where the clock leaps over more than `MOST_EMPTY_WINDOWS`, forward or back, the windows between are left
+    out, and the next one is that of the event after the leap: a single wrong time neither gives windows
+    without end nor swallows what follows.
 
     Args:
         chunks: Events in order of arrival, shape [n], with a field `t` in microseconds.
@@ -96,16 +104,18 @@ def by_duration(
         dtype: Type of the events.
         start_us: Start of the first window; None takes the time of the first event.
         count_late: Called with how many events came after their window had closed.
+        on_leap: Called with how many windows were left out, and the time after the leap; may raise.
     """
     waiting, stream = ChunkBuffer(dtype), EndKept(chunks)
-    open_window = 0
+    open_window = last = 0
     for chunk in stream:
         if len(chunk) == 0:
             continue
         if start_us is None:
             start_us = int(chunk["t"][0])
         own = (chunk["t"] - start_us) // duration_us
-        window = np.maximum(np.maximum.accumulate(own), open_window)
+        window = assigned_windows(own, open_window, last)
+        last = int(own[-1])
         late = int(np.count_nonzero(own < window))
         if late and count_late is not None:
             count_late(late)
@@ -119,11 +129,38 @@ def by_duration(
                 yield waiting.take()
             else:
                 yield chunk[at:stop]
-            following = int(window[stop])
-            for _ in range(following - open_window - 1):
-                yield chunk[:0]
-            open_window, at = following, stop
+            left_out = int(window[stop]) - open_window - 1
+            if 0 <= left_out <= MOST_EMPTY_WINDOWS:
+                for _ in range(left_out):
+                    yield chunk[:0]
+            elif on_leap is not None:
+                on_leap(abs(left_out), int(chunk["t"][stop]))
+            open_window, at = int(window[stop]), stop
         waiting.add(chunk[at:])
     if len(waiting):
         yield waiting.take()
     stream.raise_error()
+
+
+def assigned_windows(own: np.ndarray, open_window: int, last: int) -> np.ndarray:
+    """Return the number of the window that each event goes to, shape [n], int64.
+
+    Args:
+        own: Number of the window that its time says, shape [n], int64, n at least 1.
+        open_window: Number of the window that is open.
+        last: What `own` was for the event before the first.
+    """
+    starts = [0]
+    if max(int(own.max()), last) - min(int(own.min()), last) > MOST_EMPTY_WINDOWS:
+        # In floating point, where the difference of any two numbers has a place.
+        steps = np.diff(own.astype(np.float64), prepend=float(last))
+        leaps = np.flatnonzero(np.abs(steps) > MOST_EMPTY_WINDOWS)
+        starts = sorted({0, *leaps.tolist()})
+        if leaps[0] == 0:
+            open_window = int(own[0])
+    window = np.empty_like(own)
+    for start, stop in zip(starts, [*starts[1:], len(own)], strict=True):
+        np.maximum.accumulate(own[start:stop], out=window[start:stop])
+    first = window[: starts[1] if len(starts) > 1 else len(own)]
+    np.maximum(first, open_window, out=first)
+    return window

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events.errors import ConfigError, EventsError, UnknownFormat
-from events.readers.registry import READERS, identify_source, open_recording
+from events.readers.registry import identify_source, open_as, open_recording
 from events.readers.source import HEAD_BYTES, Source
 from events.recording import ReadOptions, Recording
 
@@ -171,7 +171,7 @@ def open_live(
         raise UnknownFormat(f"{path}: ended before its first byte, expected a recording; record it again")
     name = options.format or name_of_head(feed.path, head)
     if name in LIVE_FORMATS:
-        return READERS[name].open(LiveSource(feed.path, UNKNOWN_SIZE, head, feed), options)
+        return open_as(name, LiveSource(feed.path, UNKNOWN_SIZE, head, feed), options)
     if follow:
         raise ConfigError(
             f"{path}: {name or 'its format'} cannot be read while it grows, only {', '.join(LIVE_FORMATS)}; "

@@ -82,7 +82,14 @@ def open_recording(path: Path | str, options: ReadOptions = DEFAULT_OPTIONS) -> 
         hint = did_you_mean(options.format, READERS)
         raise ConfigError(f"format {options.format!r} has no reader; known are {', '.join(READERS)}{hint}")
     source = open_source(path)
-    return READERS[options.format or identify_source(source)].open(source, options)
+    return open_as(options.format or identify_source(source), source, options)
+
+
+def open_as(name: str, source: Source, options: ReadOptions) -> Recording:
+    """Open a recording of a format, a key of `READERS`; raises as `open_recording` does."""
+    recording = READERS[name].open(source, options)
+    recording.damage = options.damage
+    return recording
 
 
 def identify(path: Path | str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from suites.reader_suite import random_events
 
+from events import stream
 from events.errors import ConfigError, DamagedRecording
 from events.readers.registry import open_recording
 from events.recording import EVENT_DTYPE, FileReport, ReadOptions, Recording
@@ -158,3 +159,48 @@ def test_memory_is_that_of_a_chunk(tmp_path, cut):
     assert total == 1_500_000
     # A reader's chunk of 2^20 events is 16 MiB; windows are cut from smaller ones.
     assert peak < {"count": 2, "duration_us": 6, "stop_event": 20}[next(iter(cut))] * (1 << 20)
+
+
+def test_a_wrong_time_gives_no_windows_without_end_and_swallows_nothing():
+    recording = CutRecording(timed([100, 109, 2**40, 131, 141, 2**40 + 5, 2**40 + 6, 150]), [3, 6])
+    found = copies(recording.chunks(duration_us=10, start_us=90))
+    wrong = [[2**40], [2**40 + 5, 2**40 + 6]]
+    assert [window["t"].tolist() for window in found] == [
+        [],
+        [100, 109],
+        wrong[0],
+        [131],
+        [141],
+        wrong[1],
+        [150],
+    ]
+    assert (recording.report.late_events, recording.report.clock_leaps) == (0, 4)
+    assert recording.report.notes == [
+        "left out the windows of 10 us over which the clock leaps to t = 1099511627776 us and 3 times more"
+    ]
+    recording.damage = "strict"
+    chunks = recording.chunks(duration_us=10, start_us=90)
+    assert [next(chunks)["t"].tolist() for _ in range(2)] == [[], [100, 109]]
+    with pytest.raises(
+        DamagedRecording, match="t = 1099511627776 us the clock leaps over 109951162766 windows"
+    ):
+        next(chunks)
+
+
+@pytest.mark.parametrize("times", [[2**62, -(2**62)], [-(2**63), 2**63 - 1, 0], [0, 2**63 - 1, -(2**63)]])
+@pytest.mark.parametrize("start_us", [None, 0])
+def test_no_times_give_windows_without_end(times, start_us):
+    recording = CutRecording(timed(times), [])
+    found = copies(recording.chunks(duration_us=1, start_us=start_us, stop_us=2**63 - 1))
+    assert sum(len(window) for window in found) == sum(
+        t < 2**63 - 1 for t in times if start_us is None or t >= 0
+    )
+
+
+def test_the_longest_pause_is_yielded_window_by_window(monkeypatch):
+    monkeypatch.setattr(stream, "MOST_EMPTY_WINDOWS", 3)
+    for windows, leaps in ((3, 0), (4, 1)):
+        recording = CutRecording(timed([100, 100 + 10 * (windows + 1)]), [])
+        found = copies(recording.chunks(duration_us=10))
+        assert len(found) == 2 + (windows if leaps == 0 else 0)
+        assert recording.report.clock_leaps == leaps
