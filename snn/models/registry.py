@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from snn.errors import ModelError, did_you_mean
-from snn.models import mobilenet, resnet, vgg
+from snn.models import mobilenet, resnet, spikformer, vgg
 from snn.models.mobilenet import MobileNet
 from snn.models.options import POOLS, DropoutPer, ModelOptions, Pool
 from snn.models.preact_resnet import PreactivationResNet
 from snn.models.resnet import ResNet
+from snn.models.spikformer import Spikformer
 from snn.models.vgg import VGG
 from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
@@ -38,6 +39,9 @@ MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     "resnet18": partial(ResNet, resnet.PLANS["resnet18"]),
     "resnet19": partial(ResNet, resnet.PLANS["resnet19"]),
     "preact_resnet18": PreactivationResNet,
+    "spikformer_4_256": partial(Spikformer, spikformer.PLANS["spikformer_4_256"]),
+    "spikformer_4_384": partial(Spikformer, spikformer.PLANS["spikformer_4_384"]),
+    "spikformer_16_256": partial(Spikformer, spikformer.PLANS["spikformer_16_256"]),
 }
 
 
@@ -50,8 +54,9 @@ class ModelSettings:
         width: Factor on the channels of every layer and on hidden features; 1 is the published network.
         neuron: The neurons of every block.
         first_fixed: Whether the first block's threshold stays constant whatever the neuron's kind, as in
-            LT-SNN's VGGs: it sees event counts, not spikes.
-        pool: `avg` or `max` over 2x2 spikes; no effect in a network without pooling.
+            LT-SNN's VGGs: it sees event counts, not spikes. In a ResNet, the hidden layer's too.
+        pool: `avg` or `max` over 2x2 spikes (of a MobileNet, the current before them); no effect in a
+            network without such pools.
         dropout: Share of hidden features dropped in training; no effect in a network without a hidden
             linear layer.
         dropout_per: `step`: what is dropped is drawn for every step. `sample`: once for all steps of a
