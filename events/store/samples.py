@@ -1,12 +1,14 @@
 """Opening one sample of a listing: a file, or what a package gives for it."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 
 from events.datasets.tonic import TonicRecording, is_tonic, open_tonic
 from events.readers.registry import open_recording
-from events.recording import ReadOptions, Recording
+from events.recording import FileReport, ReadOptions, Recording
 from events.store.event_reader import EVENT_STORE_DATASET, StoredRecording, open_event_sample
 from events.store.shard import file_crc32c
 
@@ -27,7 +29,33 @@ def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recor
         return open_tonic(dataset, root, path, read)
     if dataset == EVENT_STORE_DATASET:
         return open_event_sample(root, path)
-    return open_recording(root / path, read)
+    return _open_file(root / path, read)
+
+
+class _Last(threading.local):
+    """The file that a thread opened last, and its report before it was read."""
+
+    key: tuple[Any, ...] | None = None
+    recording: Recording
+    report: FileReport
+
+
+_last = _Last()
+
+
+def _open_file(path: Path, read: ReadOptions) -> Recording:
+    """Open a file; the one opened last is given again, for its index leads to another part of it at once."""
+    if not path.is_file():
+        return open_recording(path, read)
+    status = path.stat()
+    key = (path, status.st_mtime_ns, status.st_size, read)
+    if _last.key != key:
+        _last.key = None
+        _last.recording = open_recording(path, read)
+        _last.report = _last.recording.report
+        _last.key = key
+    _last.recording.report = _last.report.copy()
+    return _last.recording
 
 
 def sample_crc32c(recording: Recording) -> int:
