@@ -29,9 +29,13 @@ from events.readers.prophesee_clock import (
     BASE_US,
     COLUMN,
     DAMAGED,
+    END,
     FINE,
+    GOOD_ROW,
     HEIGHT,
     HIGH,
+    LAST,
+    MASK,
     NO_ROW,
     OUT_OF_SENSOR,
     PENDING,
@@ -39,8 +43,8 @@ from events.readers.prophesee_clock import (
     PENDING_US,
     ROW,
     RUN_EVENTS,
-    TIME_US,
     TRIGGERS_FULL,
+    TURN,
     UNKNOWN,
     UNPLACED,
     WIDTH,
@@ -89,112 +93,136 @@ def decode_evt3(
 def decode_run(
     words: np.ndarray, i: int, out: np.ndarray, n: int, stop: int, triggers: np.ndarray, state: np.ndarray
 ) -> tuple[int, int, int]:
-    """Decode words from i on into events n to `stop`; return the next word and event, and a code."""
+    """Decode words from i on into events n to `stop`; return the next word and event, and a code.
+
+    Which words follow each other is all but random, and a branch for each type would be guessed wrong half
+    of the time. Plain words take none: each is remembered as the last of its type, and writes an event made
+    of the last of each type, which stays if the word is an ADDR_X.
+    """
     n = put_pending(out, n, stop, state)
     room = len(out) // 2
-    time_us, row, column = state[TIME_US], state[ROW], state[COLUMN]
-    height = state[HEIGHT]
-    # Columns from here on are outside: all of them before the first time and row, and in a bad row.
-    width = state[WIDTH] if state[HIGH] >= 0 else 0
-    limit = width if row >= 0 else 0
-    base_us, last_high = state[BASE_US], state[HIGH]
+    column, base_us = state[COLUMN], state[BASE_US]
+    tell_plain(state)
     code = FINE
     while i < len(words) and n < stop:
-        word = np.int64(words[i])
+        word = np.int64(words[np.uint64(i)])
         kind = word >> 12
-        if kind == ADDR_X and word & 0x7FF < limit:
-            out[2 * n] = time_us
-            out[2 * n + 1] = (word & 0x7FF) | (row << 16) | ((word & 0x800) << POLARITY_SHIFT)
-            n += 1
-        elif kind == ADDR_Y:
-            row = word & 0x7FF
-            limit = width
-            if row >= height:
-                row, limit = BAD_ROW, 0
-                if mark_damage(state, i):
-                    code = DAMAGED
-                    break
-        elif kind == TIME_LOW:
-            time_us = base_us + (word & 0xFFF)
-        elif kind == TIME_HIGH:
-            if word & 0xFFF != last_high:
-                last_high = word & 0xFFF
-                advance_high(state, last_high)
-                base_us = time_us = state[BASE_US]
-                width = state[WIDTH]
-                limit = width if row >= 0 else 0
+        at = np.uint64(2 * n)
+        if (word ^ state[TURN + kind]) & state[MASK + kind] < state[END + kind]:
+            state[LAST + kind] = word & 0xFFF
+            out[at] = base_us + state[LAST + TIME_LOW]
+            out[at + np.uint64(1)] = column_of(word) | row_of(state)
+            n += int(kind == ADDR_X)
         elif kind == VECT_BASE_X:
-            column = (word & 0x7FF) | ((word & 0x800) << POLARITY_SHIFT)
+            column = column_of(word)
         elif kind in (VECT_12, VECT_8):
             size = 12 if kind == VECT_12 else 8
             mask = word & ((1 << size) - 1)
-            if column >= 0 and (column & 0xFFFF) + size <= limit and n + 12 <= room:
-                pixel = column | (row << 16)
+            time_us, pixel = base_us + state[LAST + TIME_LOW], column | row_of(state)
+            if column >= 0 and (column & 0xFFFF) + size <= state[END + ADDR_X] and n + 12 <= room:
                 for j in range(12):  # each writes, and only those that fire stay
-                    out[2 * n] = time_us
-                    out[2 * n + 1] = pixel + j
+                    at = np.uint64(2 * n)
+                    out[at] = time_us
+                    out[at + np.uint64(1)] = pixel + j
                     n += int((mask >> j) & 1)
             else:
-                code = take_vector(i, mask, time_us, row, column, limit, state)
+                code = take_vector(i, mask, time_us, pixel, state)
                 if code != FINE:
                     break
                 n = put_pending(out, n, stop, state)
             column += size if column >= 0 else 0
-        elif kind != CONTINUED_4 and kind < OTHERS:
-            code = take_other(word, i, triggers, time_us, row, state)
+        elif kind == TIME_HIGH:
+            advance_high(state, word & 0xFFF)
+            base_us = state[BASE_US]
+            state[LAST + TIME_LOW] = 0
+            tell_plain(state)
+        else:
+            code = take_other(word, i, triggers, base_us + state[LAST + TIME_LOW], state)
             if code != FINE:
                 break
         i += 1
-    state[TIME_US], state[ROW], state[COLUMN] = time_us, row, column
+    state[COLUMN] = column
     return i, n, code
 
 
 @njit(cache=True, nogil=True)
-def take_vector(
-    i: int, mask: Whole, time_us: Whole, row: Whole, column: Whole, limit: Whole, state: np.ndarray
-) -> int:
+def column_of(word: Whole) -> Whole:
+    """Return column and polarity of a word, as the second word of an event."""
+    return word & 0x7FF | (word & 0x800) << POLARITY_SHIFT
+
+
+@njit(cache=True, nogil=True)
+def row_of(state: np.ndarray) -> Whole:
+    """Return the row, as the second word of an event."""
+    return (state[LAST + ADDR_Y] & 0x7FF) << 16
+
+
+@njit(cache=True, nogil=True)
+def tell_plain(state: np.ndarray) -> None:
+    """Say which words are plain, by type: those whose bits in MASK, turned by TURN, are below END.
+
+    No column is inside before the first time and row, and in a bad row; and then any row is news. Of the
+    words TIME_HIGH only the last one is plain when it comes again.
+    """
+    for kind in range(16):
+        state[MASK + kind] = 0x7FF
+    for kind in (TIME_LOW, CONTINUED_4, OTHERS, CONTINUED_12):
+        state[END + kind] = 0x800
+    good = state[ROW] == GOOD_ROW
+    state[END + ADDR_X] = state[WIDTH] if good and state[HIGH] >= 0 else 0
+    state[END + ADDR_Y] = state[HEIGHT] if good else 0
+    state[MASK + TIME_HIGH] = 0xFFF
+    state[TURN + TIME_HIGH] = state[HIGH] & 0xFFF
+    state[END + TIME_HIGH] = state[HIGH] >= 0
+
+
+@njit(cache=True, nogil=True)
+def take_vector(i: int, mask: Whole, time_us: Whole, pixel: Whole, state: np.ndarray) -> int:
     """Take a vector near the end of a row or of the room: leave the events inside the sensor pending."""
     inside = 0
     for j in range(12):
         if (mask >> j) & 1:
-            if column >= 0 and (column & 0xFFFF) + j < limit:
+            if pixel >= 0 and (pixel & 0xFFFF) + j < state[END + ADDR_X]:
                 inside |= 1 << j
-            elif column < 0:
+            elif pixel < 0:
                 state[UNPLACED] += 1
-            elif leave_out(i, row, state):
+            elif leave_out(i, state):
                 return DAMAGED
     state[PENDING] = inside
     state[PENDING_US] = time_us
-    state[PENDING_PIXEL] = column | (row << 16)
+    state[PENDING_PIXEL] = pixel
     return FINE
 
 
 @njit(cache=True, nogil=True)
-def leave_out(i: int, row: Whole, state: np.ndarray) -> bool:
+def leave_out(i: int, state: np.ndarray) -> bool:
     """Count an event that is outside the sensor, or before the first time or row; return whether to stop."""
-    if row == NO_ROW or state[HIGH] < 0:
+    if state[ROW] == NO_ROW or state[HIGH] < 0:
         state[UNPLACED] += 1
         return False
-    if row != BAD_ROW and mark_damage(state, i):
+    if state[ROW] != BAD_ROW and mark_damage(state, i):
         return True
     state[OUT_OF_SENSOR] += 1
     return False
 
 
 @njit(cache=True, nogil=True)
-def take_other(
-    word: Whole, i: int, triggers: np.ndarray, time_us: Whole, row: Whole, state: np.ndarray
-) -> int:
-    """Take a word that is neither an event inside the sensor nor a time nor a row; return a code."""
+def take_other(word: Whole, i: int, triggers: np.ndarray, time_us: Whole, state: np.ndarray) -> int:
+    """Take a word that is neither plain nor part of a vector nor a time; return a code."""
     kind = word >> 12
+    if kind == ADDR_Y:
+        state[ROW] = GOOD_ROW if word & 0x7FF < state[HEIGHT] else BAD_ROW
+        state[LAST + ADDR_Y] = word & 0x7FF
+        tell_plain(state)
+        return DAMAGED if state[ROW] == BAD_ROW and mark_damage(state, i) else FINE
     if kind == ADDR_X:
-        return DAMAGED if leave_out(i, row, state) else FINE
+        return DAMAGED if leave_out(i, state) else FINE
     if kind == EXT_TRIGGER:
         if state[HIGH] >= 0 and not put_trigger(triggers, state, time_us, (word >> 8) & 0xF, word & 1):
             return TRIGGERS_FULL
-    elif kind != OTHERS and kind != CONTINUED_4 and kind != CONTINUED_12:
-        if mark_damage(state, i):
-            return DAMAGED
+    elif mark_damage(state, i):
+        return DAMAGED
+    else:
         state[UNKNOWN] += 1
     return FINE
 

@@ -23,7 +23,7 @@ OFFSET_US = 4  # added for wraps
 BASE_US = 5  # time of the last TIME_HIGH, wraps counted
 ANCHOR = 6  # TIME_HIGH before the clock jumped
 ANCHOR_OFFSET_US = 7  # what was added for wraps then
-DOUBT = 27  # words TIME_HIGH that may still bring it back
+DOUBT = 26  # words TIME_HIGH that may still bring it back
 WRAPS = 8
 # Of the events delivered:
 LAST_US = 9  # time of the last event
@@ -45,13 +45,14 @@ PENDING = 21  # bits of the columns that fire
 PENDING_US = 22
 PENDING_PIXEL = 23  # the second word of an event at the lowest bit
 # Of EVT 3:
-TIME_US = 24
-ROW = 25  # row, NO_ROW or BAD_ROW
-COLUMN = 26  # base of the next vector with its polarity, as the second word of an event, or -1
-STATE_LENGTH = 28
+ROW = 24  # GOOD_ROW, NO_ROW or BAD_ROW
+COLUMN = 25  # base of the next vector with its polarity, as the second word of an event, or -1
+# Tables of EVT 3 by the type of a word:
+TURN, MASK, END = 27, 43, 59  # a word is plain if (word ^ TURN) & MASK < END
+LAST = 75  # bits 11..0 of the last plain word
+STATE_LENGTH = 91
 
-NO_ROW = -1
-BAD_ROW = -2
+GOOD_ROW, NO_ROW, BAD_ROW = 0, -1, -2
 
 # What a decoder returns beside its progress.
 FINE, DAMAGED, TRIGGERS_FULL = 0, 1, 2
