@@ -37,7 +37,11 @@ def _option(panel: str, help: str, *flags: str, metavar: str | None = None) -> A
 def cat(
     src: Annotated[
         Path,
-        typer.Argument(help="A recording; - is standard input, which may be a pipe.", show_default=False),
+        typer.Argument(
+            help="A recording, such as walking.aedat, - for standard input, which may be a pipe, or "
+            "events.zarr:3 for one in a store of events.",
+            show_default=False,
+        ),
     ],
     dst: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
     format: Annotated[
@@ -128,6 +132,8 @@ def cat(
     events cat driving.raw small.npz --crop 320,180,960,540 --downsample 2
 
     zcat walking.aedat.gz | events cat - walking.npz
+
+    events cat gesture-events.zarr:3 third.aedat
     """
     from events.cat import copy_recording
 
@@ -171,7 +177,7 @@ def cat(
 def _open(src: Path, options: "ReadOptions", *, follow: bool, timeout: float | None) -> "Recording":
     from events.errors import ConfigError
     from events.readers.live import is_live, open_live
-    from events.readers.registry import open_recording
+    from events.store.named import open_named
 
     if follow or is_live(src):
         # Ctrl-C ends the recording, not the copy, so that what has come is kept.
@@ -180,7 +186,7 @@ def _open(src: Path, options: "ReadOptions", *, follow: bool, timeout: float | N
         return open_live(src, options, follow=follow, timeout_s=timeout, on_feed=on_feed)
     if timeout is not None:
         raise ConfigError("--timeout belongs to --follow and to pipes")
-    return open_recording(src, options)
+    return open_named(src, options)
 
 
 def _end_at_interrupt(feed: "Feed") -> None:
@@ -320,7 +326,10 @@ def _say_summary(summary: "CatSummary") -> None:
 
 @errors_as_lines
 def diff(
-    a: Annotated[Path, typer.Argument(help="A recording.", show_default=False)],
+    a: Annotated[
+        Path,
+        typer.Argument(help="A recording; events.zarr:3 is one in a store of events.", show_default=False),
+    ],
     b: Annotated[Path, typer.Argument(help="Another, of any format.", show_default=False)],
     ignore_shift: Annotated[
         bool, typer.Option("--ignore-shift", help="Count time from the first event of each.")
@@ -348,16 +357,21 @@ def diff(
     events diff walking.aedat walking.npz
 
     events diff walking.aedat walking.csv --ignore-shift --tolerance 1us
+
+    events diff gesture-events.zarr:3 third.aedat
     """
     from events.compare import compare_recordings, format_comparison
     from events.errors import EventsError
-    from events.readers.live import open_any
+    from events.store.named import open_named
 
     tolerance_us = parse_time(tolerance, option="--tolerance") or 0
     options = _read_options(sensor=sensor)
     try:
         found = compare_recordings(
-            open_any(a, options), open_any(b, options), tolerance_us=tolerance_us, ignore_shift=ignore_shift
+            open_named(a, options),
+            open_named(b, options),
+            tolerance_us=tolerance_us,
+            ignore_shift=ignore_shift,
         )
     except (EventsError, OSError) as error:
         raise stop(str(error), code=EXIT_USAGE) from None

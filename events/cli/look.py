@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 PROBLEMS_SHOWN = 50
 
 
-def is_store(path: Path) -> bool:
-    """Say whether a path is a store rather than a recording."""
-    return path.is_dir()
-
-
 def read_options(
     orientation: str | None,
     timestamps: str | None,
@@ -48,7 +43,12 @@ def read_options(
 @errors_as_lines
 def info(
     path: Annotated[
-        Path, typer.Argument(help="A recording (- is standard input), or a store.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A recording (- is standard input), a store, or a recording in a store of events, such as "
+            "events.zarr:3.",
+            show_default=False,
+        ),
     ],
     digest: Annotated[
         bool, typer.Option("--digest", help="Also the digests of a recording's t, x, y and p.")
@@ -81,10 +81,18 @@ def info(
     events info cifar10_airplane_0.aedat --digest
 
     events info cifar10.zarr --json
-    """
-    from events.inspect import format_info, recording_info, store_info
 
-    if is_store(path):
+    events info gesture-events.zarr:3
+    """
+    from events.inspect.event_store import event_store_info
+    from events.inspect.recording import recording_info
+    from events.inspect.show import format_info
+    from events.inspect.store import store_info
+    from events.store.attributes import store_kind
+
+    if store_kind(path) == "events":
+        facts = event_store_info(path)
+    elif path.is_dir():
         facts = store_info(path)
     else:
         options = read_options(orientation, timestamps, polarity, stream=stream, topic=topic)
@@ -116,10 +124,13 @@ def check(
 
     events check cifar10.zarr --against DVS-CIFAR10
     """
+    from events.store.attributes import store_kind
     from events.store.check import check_store
+    from events.store.event_check import check_event_store
 
+    check_it = check_event_store if store_kind(store) == "events" else check_store
     with ProgressBar("checking", quiet=json) as bar:
-        report = check_store(store, level=level, against=against, progress=bar.show)
+        report = check_it(store, level=level, against=against, progress=bar.show)
     if json:
         print_json(report.as_dict())
     else:
@@ -142,8 +153,15 @@ def check(
 
 @errors_as_lines
 def view(
-    path: Annotated[Path, typer.Argument(help="A recording, or a store.", show_default=False)],
-    sample: Annotated[int, typer.Option(help="Position in the store.")] = 0,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A recording, or a store; store.zarr:3 is the same as --sample 3.", show_default=False
+        ),
+    ],
+    sample: Annotated[
+        int | None, typer.Option(help="Position in the store.", show_default="the first")
+    ] = None,
     frames: Annotated[int, typer.Option(help="Frames a recording is shown in.")] = 10,
     frame: Annotated[
         int | None, typer.Option(help="The frame shown in the terminal.", show_default="the middle one")
@@ -164,9 +182,7 @@ def view(
     """
     from events import draw
 
-    title, shown, t_edges_us = (
-        _stored_frames(path, sample) if is_store(path) else _recording_frames(path, frames)
-    )
+    title, shown, t_edges_us = _frames_of(path, sample, frames)
     say(title)
     if png is not None:
         draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png)
@@ -182,12 +198,31 @@ def view(
         typer.echo(draw.half_blocks(shown[chosen], width, colour=None if sys.stdout.isatty() else False))
 
 
-def _stored_frames(path: Path, sample: int) -> "tuple[str, np.ndarray, np.ndarray]":
+def _frames_of(path: Path, sample: int | None, frames: int) -> "tuple[str, np.ndarray, np.ndarray]":
+    """Return title, frames and their edges of a recording or of a sample in a store."""
+    from events.store.attributes import store_kind
+    from events.store.named import split_name
+
+    store, name = split_name(path) or (path, None)
+    kind = store_kind(store)
+    if name is not None and sample is not None:
+        raise typer.BadParameter(f"--sample {sample}: {path} names a sample already")
+    if sample is not None and kind is None:
+        raise typer.BadParameter(f"--sample {sample}: {path} is no store")
+    if kind == "frames":
+        return _stored_frames(store, str(sample or 0) if name is None else name)
+    if kind == "events" and name is None:
+        path = Path(f"{store}:{sample or 0}")
+    return _recording_frames(path, frames)
+
+
+def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]":
     from events.store.reader import open_store
 
     store = open_store(path)
+    sample = int(name) if name.isdecimal() else -1
     if not 0 <= sample < len(store):
-        raise typer.BadParameter(f"--sample {sample}: the store has samples 0 to {len(store) - 1}")
+        raise typer.BadParameter(f"--sample {name}: the store has samples 0 to {len(store) - 1}")
     label = store.class_names[store.label[sample]]
     title = f"{path.name} sample {sample}: {label}, {store.n_events[sample]} events"
     return title, store.read(sample), store.t_edges_us[sample]
@@ -195,10 +230,10 @@ def _stored_frames(path: Path, sample: int) -> "tuple[str, np.ndarray, np.ndarra
 
 def _recording_frames(path: Path, frames: int) -> "tuple[str, np.ndarray, np.ndarray]":
     from events.binning.settings import BinSettings
-    from events.readers.registry import open_recording
+    from events.store.named import open_named
     from events.store.task import bin_recording
 
-    recording = open_recording(path)
+    recording = open_named(path)
     shown = bin_recording(recording, BinSettings(frames=frames, split="time"))
-    title = f"{path.name}: {recording.format}, {shown.n_events} events"
+    title = f"{path.name}: {recording.facts.get('source', recording.format)}, {shown.n_events} events"
     return title, shown.frames, shown.t_edges_us

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from events.errors import StoreError
+from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA
 from events.store.layout import ATTRIBUTE, KIND, SCHEMA
 from events.store.shard import write_atomically
 
@@ -24,10 +25,20 @@ def read_attributes(path: Path) -> dict[str, Any]:
         attributes = json.loads(metadata.read_bytes())["attributes"][ATTRIBUTE]
     except (ValueError, KeyError, TypeError):
         raise StoreError(
-            f"{metadata}: no attribute {ATTRIBUTE!r}, so this is no store of event frames; "
+            f"{metadata}: no attribute {ATTRIBUTE!r}, so this is no store of frames or events; "
             "make one with `events convert`"
         ) from None
     return attributes
+
+
+def store_kind(path: Path) -> str | None:
+    """Return what a store holds, `frames` or `events`; None where there is no store of ours."""
+    if not (path / "zarr.json").is_file():
+        return None
+    try:
+        return str(read_attributes(path).get("kind"))
+    except StoreError:
+        return None
 
 
 def write_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -44,6 +55,11 @@ def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
         StoreError: Says both versions and what to do.
     """
     found = (attributes.get("schema"), attributes.get("kind"))
+    if found == (EVENTS_SCHEMA, EVENTS_KIND):
+        raise StoreError(
+            f"{path}: holds raw events, expected frames; make some with "
+            f"`events convert event-store {path} NEW.zarr`"
+        )
     if found != (SCHEMA, KIND):
         raise StoreError(
             f"{path}: found a store of schema {found[0]!r}, kind {found[1]!r}, expected schema {SCHEMA}, "

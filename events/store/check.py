@@ -11,7 +11,7 @@ from events.binning.settings import BinSettings
 from events.datasets.tonic import is_tonic
 from events.errors import EventsError, StoreError
 from events.recording import ReadOptions
-from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name
+from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name, stored_read_options
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
 from events.store.reader import FrameStore, open_store
 from events.store.samples import open_sample, sample_crc32c
@@ -200,7 +200,7 @@ def _source_problem(
 
 def stored_settings(attributes: dict[str, Any]) -> tuple[ReadOptions, BinSettings]:
     """Return how a store's recordings were read and binned."""
-    return ReadOptions(**_from_json(attributes["read"])), BinSettings(**_from_json(attributes["binning"]))
+    return stored_read_options(attributes["read"]), BinSettings(**_from_json(attributes["binning"]))
 
 
 def _from_json(fields: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from events.datasets.listing import Listing, Sample
-from events.errors import ConfigError, DamagedRecording, StoreError
+from events.errors import ConfigError, DamagedRecording, StoreError, did_you_mean
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
     FileReport,
-    ReadOptions,
     Recording,
     check_cuts,
 )
 from events.store.attributes import read_attributes
 from events.store.event_layout import EVENT_COLUMNS, EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
 from events.store.event_shards import FlatColumn
+from events.store.layout import stored_read_options
 from events.store.manifest import read_manifest, read_sources
 
 # What the samples of an event store are called as a data set.
@@ -38,10 +39,13 @@ class StoredRecording(Recording):
         """
         if not row["ok"]:
             raise DamagedRecording(row["error"])
-        self.path = store
+        self.path = Path(f"{store}:{row['shard']}")
         self.format = EVENT_STORE_DATASET
         self.sensor_hw = (row["sensor_hw"][0], row["sensor_hw"][1])
         self.facts = {"source": row["path"]}
+        if "format" in row:
+            self.facts["source_format"] = row["format"]
+        self._store = store
         self.source_crc32c = int(row["crc32c"], 16)
         self._row = row
         self._first = row["first"]["event_shard"] * SHARD
@@ -58,7 +62,7 @@ class StoredRecording(Recording):
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
         self.report = report = self._new_report()
         start, stop = self._range
-        columns = {name: FlatColumn(self.path / name, dtype) for name, dtype in EVENT_COLUMNS.items()}
+        columns = {name: FlatColumn(self._store / name, dtype) for name, dtype in EVENT_COLUMNS.items()}
         out = np.zeros(min(max_events, stop - start), EVENT_DTYPE)
         for at in range(start, stop, max_events):
             chunk = out[: min(max_events, stop - at)]
@@ -70,6 +74,7 @@ class StoredRecording(Recording):
             report.events += len(chunk)
             report.t_first_us = int(chunk["t"][0]) if report.t_first_us is None else report.t_first_us
             report.t_last_us = int(chunk["t"][-1])
+            report.bytes_read = report.bytes_total * (at + len(chunk)) // stop
             yield chunk
         report.bytes_read = report.bytes_total
 
@@ -83,22 +88,22 @@ class StoredRecording(Recording):
         start_event: int = 0,
         stop_event: int | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yield the events as `Recording.chunks` does; a range of time reads only what the index says."""
+        """Yield the events as `Recording.chunks` does; of a range, only the chunks are read that hold it."""
         check_cuts(count, duration_us, (start_us, stop_us), (start_event, stop_event))
-        part = self
-        if (start_us is not None or stop_us is not None) and not start_event and stop_event is None:
-            part = copy.copy(self)
-            part._range = self.positions(start_us, stop_us)
+        first, last = self.positions(start_us, stop_us)
+        first = max(first, start_event)
+        last = last if stop_event is None else min(last, stop_event)
+        part = copy.copy(self)
+        part._range, part._index = (first, max(first, last)), None
         yield from Recording.chunks(
-            part,
-            count=count,
-            duration_us=duration_us,
-            start_us=start_us,
-            stop_us=stop_us,
-            start_event=start_event,
-            stop_event=stop_event,
+            part, count=count, duration_us=duration_us, start_us=start_us, stop_us=stop_us
         )
-        self.report = part.report
+        self.report = replace(self._whole_report(), late_events=part.report.late_events)
+
+    def _whole_report(self) -> FileReport:
+        report = FileReport(str(self.path), self.format, **self._row["report"])
+        report.events, report.bytes_read = self._row["events"], report.bytes_total
+        return report
 
     def positions(self, start_us: int | None, stop_us: int | None) -> tuple[int, int]:
         """Return a range of positions that holds every event with start <= t < stop; narrow, not exact."""
@@ -106,7 +111,7 @@ class StoredRecording(Recording):
         first, last = 0, events
         if length == 0:
             return first, last
-        index = FlatColumn(self.path / MS_INDEX, "int64")
+        index = FlatColumn(self._store / MS_INDEX, "int64")
         base = self._row["first"]["ms_shard"] * SHARD
         if start_us is not None:
             ms = start_us // 1000 - self._row["ms_origin"]
@@ -129,8 +134,8 @@ class EventStore:
         attributes: The attribute `event_store`.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        """Open the store at a path.
+    def __init__(self, path: Path | str, *, allow_partial: bool = False) -> None:
+        """Open the store at a path; an unfinished one, which cannot be read, only where that is allowed.
 
         Raises:
             StoreError: There is none, it is not finished, or of another kind or schema.
@@ -143,7 +148,7 @@ class EventStore:
                 f"{self.path}: found a store of schema {found[0]!r}, kind {found[1]!r}, expected schema "
                 f"{EVENTS_SCHEMA}, kind {EVENTS_KIND!r}; make one with `events convert --events`"
             )
-        if self.attributes.get("complete") is not True:
+        if self.attributes.get("complete") is not True and not allow_partial:
             raise StoreError(
                 f"{self.path}: not finished; run the same `events convert --events` again, it continues"
             )
@@ -155,6 +160,28 @@ class EventStore:
         """Return how many recordings there are, failed ones included."""
         return len(self.sources)
 
+    def find(self, name: str) -> int:
+        """Return the position of a recording from its position in digits, or the path of its file.
+
+        Raises:
+            StoreError: There is none of that name, or several parts of one file.
+        """
+        paths = [source["path"] for source in self.sources]
+        found = [number for number, path in enumerate(paths) if path == name]
+        if not found and name.isdecimal():
+            return int(name)
+        if not found:
+            raise StoreError(
+                f"{self.path}: no recording {name!r}; it has 0 to {len(self) - 1}, such as {paths[0]}"
+                f"{did_you_mean(name, paths)}"
+            )
+        if len(found) > 1:
+            raise StoreError(
+                f"{self.path}: {len(found)} recordings are parts of {name}; "
+                f"name one by its position, {found[0]} to {found[-1]}"
+            )
+        return found[0]
+
     def recording(self, index: int) -> StoredRecording:
         """Open the recording at a position of the listing.
 
@@ -163,16 +190,13 @@ class EventStore:
             DamagedRecording: It could not be decoded when the store was made.
         """
         if not 0 <= index < len(self.rows):
-            raise StoreError(f"{self.path}: no recording {index}; it has {len(self.rows)}, from 0")
+            raise StoreError(f"{self.path}: no recording {index}; it has 0 to {len(self.rows) - 1}")
         return StoredRecording(self.path, self.rows[index])
 
     def listing(self) -> Listing:
         """Return the recordings as a data set that `events.convert.convert` bins."""
         names = self.attributes["split_names"]
         sensor = self.attributes["listing_sensor_hw"]
-        read_options = self.attributes["read"]
-        if read_options["sensor_hw"] is not None:
-            read_options = read_options | {"sensor_hw": tuple(read_options["sensor_hw"])}
         return Listing(
             dataset=EVENT_STORE_DATASET,
             root=self.path,
@@ -189,7 +213,7 @@ class EventStore:
             ),
             split_rule=self.attributes["split_rule"],
             sensor_hw=None if sensor is None else (sensor[0], sensor[1]),
-            read_options=ReadOptions(**read_options),
+            read_options=stored_read_options(self.attributes["read"]),
             selection=self.attributes["selection"],
         )
 

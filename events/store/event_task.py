@@ -22,7 +22,7 @@ from events.store.samples import open_sample, sample_crc32c
 from events.store.task import DAMAGE_FIELDS, JobSource, empty_part, failed_entry, unwritable
 
 # What a row keeps of the report of a recording.
-REPORT_FIELDS = ("bytes_total", "t_first_us", "t_last_us", *DAMAGE_FIELDS)
+REPORT_FIELDS = ("bytes_total", *DAMAGE_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _convert_recording(job: EventJob, source: JobSource) -> dict[str, Any]:
     row = {"shard": source.source, "path": source.path}
     try:
         recording = open_sample(job.dataset, Path(job.root), source.path, job.read)
-        events, index = _write_events(parts, recording, source.t_range_us)
+        events, index, times = _write_events(parts, recording, source.t_range_us)
         content = sample_crc32c(recording)
     except StoreError:
         raise
@@ -75,12 +75,13 @@ def _convert_recording(job: EventJob, source: JobSource) -> dict[str, Any]:
     return row | {
         "ok": True,
         "events": events,
+        "format": recording.format,
         "sensor_hw": list(recording.sensor_hw),
         "rising": index.rising,
         "ms": index.length,
         "ms_origin": index.origin,
         "crc32c": f"{content:08x}",
-        "report": _kept_report(recording.report),
+        "report": _kept_report(recording.report) | times,
         "files": parts.written,
     }
 
@@ -114,19 +115,22 @@ class _Parts:
 
 def _write_events(
     parts: _Parts, recording: Recording, t_range_us: tuple[int, int] | None
-) -> tuple[int, MillisecondIndex]:
-    """Write the columns of one recording; return its number of events and its index by time."""
+) -> tuple[int, MillisecondIndex, dict[str, int | None]]:
+    """Write the columns of one recording; return how many events, the index by time, first and last time."""
     start, stop = t_range_us or (None, None)
     index = MillisecondIndex()
     events = 0
+    t_first: int | None = None
+    t_last: int | None = None
     for chunk in recording.chunks(count=SHARD, start_us=start, stop_us=stop):
         index.add(chunk["t"], events)
         for name, dtype in EVENT_COLUMNS.items():
             parts.write(name, chunk[name].astype(dtype))
         events += len(chunk)
+        t_first, t_last = int(chunk["t"][0]) if t_first is None else t_first, int(chunk["t"][-1])
     if events == 0 and t_range_us is not None:
         raise empty_part(recording, t_range_us)
-    return events, index
+    return events, index, {"t_first_us": t_first, "t_last_us": t_last}
 
 
 def _cut(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -228,6 +228,14 @@ def read_settings(read: ReadOptions) -> dict[str, Any]:
     }
 
 
+def stored_read_options(read: Mapping[str, Any]) -> ReadOptions:
+    """Return the reading options of which a store keeps the `read_settings`."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in read.items()
+    }
+    return ReadOptions(**given)
+
+
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Return one `field: found ..., expected ...` per setting that differs, with dotted names.
 

@@ -1,23 +1,35 @@
 """The event store: the same events back, ranges by its index, and frames as from the recordings."""
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 from suites.store_tree import SENSOR_HW, list_tree, moving_dot, write_tree
+from typer.testing import CliRunner
 
 from events.binning.settings import BinSettings
 from events.cli.program import app
 from events.convert import ConvertSettings, convert
-from events.errors import StoreError
+from events.errors import ConfigError, StoreError
+from events.inspect.event_store import event_store_info
+from events.recording import ReadOptions
 from events.store import event_task
+from events.store import shard as shard_module
 from events.store.attributes import read_attributes, write_attributes
+from events.store.event_check import check_event_store
 from events.store.event_layout import SHARD
 from events.store.event_reader import EventStore
 from events.store.event_writer import convert_events
 from events.store.millisecond_index import MillisecondIndex
+from events.store.reader import open_store
 from events.writers.registry import write_recording
 
 
@@ -152,6 +164,149 @@ def test_other_settings_are_refused(tree, store):
         convert_events(list_tree(tree), store, codec="small")
 
 
+def test_other_settings_are_named(tree, store):
+    with pytest.raises(StoreError, match=r'read\.damage: found "skip", expected "strict"'):
+        convert_events(list_tree(tree), store, read=ReadOptions(damage="strict"))
+
+
+def test_an_event_store_is_not_stored_again(store, tmp_path):
+    with pytest.raises(ConfigError, match="holds raw events already"):
+        convert_events(EventStore(store).listing(), tmp_path / "again.zarr")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from suites.store_tree import list_tree
+from events.store import shard
+from events.store.event_writer import convert_events
+
+syncs, fsync = [], os.fsync
+
+def dying_fsync(descriptor):
+    # A column of the third recording: its temporary file is written but not yet in place.
+    syncs.append("/parts/2.x.0" in os.readlink(f"/proc/self/fd/{descriptor}"))
+    if any(syncs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(descriptor)
+
+shard.os.fsync = dying_fsync
+convert_events(list_tree(Path(sys.argv[1])), sys.argv[2])
+"""
+
+
+def test_a_killed_conversion_continues_to_the_same_bytes(tree, store, tmp_path):
+    path = tmp_path / "killed.zarr"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tree), str(path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(path.rglob("*.tmp"))) == 1
+    assert event_store_info(path)["recordings"] == {"ok": 1, "failed": 1, "missing": 7}
+    assert convert_events(list_tree(tree), path).kept == 2
+    assert everything(path) == everything(store)
+
+
+def test_a_break_while_parts_are_put_in_place(tree, store, tmp_path, monkeypatch):
+    path = tmp_path / "broken.zarr"
+    replace, moved = Path.replace, []
+
+    def stop_at_seventh(file, target):
+        moved.append(file.parent.name == "parts" != target.parent.name)
+        if sum(moved) == 17:
+            raise KeyboardInterrupt
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", stop_at_seventh)
+    with pytest.raises(KeyboardInterrupt):
+        convert_events(list_tree(tree), path)
+    monkeypatch.undo()
+    assert convert_events(list_tree(tree), path).kept == 9
+    assert everything(path) == everything(store)
+
+
+def test_a_failed_recording_that_can_be_read_now_moves_all_behind_it(tree, store, tmp_path):
+    mended = tmp_path / "dots"
+    shutil.copytree(tree, mended)
+    good = moving_dot(1, events=300)
+    write_recording(mended / "cat" / "1.aedat", good, format="aedat2", sensor_hw=SENSOR_HW)
+    with (mended / "cat" / "1.aedat").open("r+b") as file:
+        file.truncate((tree / "cat" / "1.aedat").stat().st_size)  # as long as before, so taken for the same
+    path = tmp_path / "mended.zarr"
+    shutil.copytree(store, path)
+    assert convert_events(list_tree(mended), path, retry_failed=False).failed == 1
+    summary = convert_events(list_tree(mended), path, retry_failed=True)
+    assert (summary.ok, summary.kept) == (9, 8)
+    fresh = tmp_path / "fresh.zarr"
+    convert_events(list_tree(mended), fresh)
+    assert everything(path) == everything(fresh)
+    opened = EventStore(path).recording(1).read()
+    np.testing.assert_array_equal(opened, good[: len(opened)])
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_a_damaged_shard_is_found_and_made_again(tree, store, tmp_path, damage):
+    path = tmp_path / "damaged.zarr"
+    shutil.copytree(store, path)
+    shard = path / "x" / "c.3"
+    stored = shard.read_bytes()
+    if damage == "delete":
+        shard.unlink()
+    else:
+        shard.write_bytes(
+            stored[:-1] if damage == "cut" else stored[:50] + bytes([stored[50] ^ 4]) + stored[51:]
+        )
+    expected = {
+        "flip": "x/c.3: CRC-32C of the file differs",
+        "cut": f"x/c.3: {len(stored) - 1} bytes, expected {len(stored)}",
+        "delete": r"x/c.3: missing, of recording 4 (dog/1.aedat)",
+    }
+    problems = check_event_store(path).problems
+    assert len(problems) == 1
+    assert expected[damage] in problems[0]
+    assert bool(check_event_store(path, level="fast").problems) == (damage != "flip")
+    assert convert_events(list_tree(tree), path).kept == 8
+    assert check_event_store(path, against=tree).problems == []
+    assert everything(path) == everything(store)
+
+
+def test_check_against_finds_a_changed_recording(tree, store, tmp_path):
+    changed = tmp_path / "dots"
+    shutil.copytree(tree, changed)
+    (changed / "cat" / "0.aedat").unlink()
+    file = changed / "dog" / "0.aedat"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    report = check_event_store(store, against=changed)
+    assert [problem.split(":")[0] for problem in report.problems] == ["cat/0.aedat", "dog/0.aedat"]
+    assert "missing" in report.problems[0]
+    assert "its content changed" in report.problems[1]
+    assert check_event_store(store, against=tree).recordings_compared == 8
+
+
+def test_full_disk_is_one_line_no_failed_recording_and_resumable(tree, store, tmp_path, monkeypatch):
+    path = tmp_path / "full.zarr"
+    write = os.write
+
+    def full_disk(descriptor, data):
+        if "/parts/4." in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(shard_module.os, "write", full_disk)
+    with pytest.raises(StoreError, match=r"parts/4\.t\.0: cannot write: No space left .* same command"):
+        convert_events(list_tree(tree), path)
+    assert list(path.rglob("*.tmp")) == []
+    monkeypatch.undo()
+    assert convert_events(list_tree(tree), path).kept == 4
+    assert everything(path) == everything(store)
+
+
 def test_a_damaged_chunk_is_named(store, tmp_path):
     path = tmp_path / "damaged.zarr"
     shutil.copytree(store, path)
@@ -171,15 +326,70 @@ def test_another_schema_is_refused(store, tmp_path):
         EventStore(path)
 
 
-def test_the_command_line_stores_events_and_bins_them(tree, tmp_path):
-    from typer.testing import CliRunner
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
-    run = CliRunner().invoke
-    made = run(app, ["convert", "folder", str(tree), str(tmp_path / "e.zarr"), "--events", "--json"])
+
+def test_recordings_of_a_store_have_names(tree, store, tmp_path):
+    """By position or by the path of the file, wherever a recording is asked for."""
+    copied = tmp_path / "third.npz"
+    assert run("cat", f"{store}:dog/0.aedat", copied).exit_code == 0
+    assert run("diff", f"{store}:3", copied).exit_code == 0
+    assert run("diff", f"{store}:3", tree / "dog" / "0.aedat").exit_code == 0
+    shown = run("info", f"{store}:3")
+    assert "decoded from AEDAT 2.0" in shown.stdout
+    assert "dog/0.aedat" in shown.stdout
+    assert run("view", store, "--sample", "3").stdout == run("view", f"{store}:3").stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (":dog/9.aedat", "no recording 'dog/9.aedat'; it has 0 to 8, such as cat/0.aedat; did you mean"),
+        (":9", "no recording 9; it has 0 to 8"),
+        (":1", "(cat/1.aedat): could not be read when the store was made: its 840 bytes"),
+        ("", "holds 9 recordings; name one, such as "),
+    ],
+)
+def test_a_name_that_is_none_says_what_there_is(store, name, message):
+    found = run("info" if name else "cat", f"{store}{name}", *([] if name else ["out.npz"]))
+    assert found.exit_code == 1
+    assert message in found.stderr
+
+
+def test_what_a_store_holds_is_said(store, tree, tmp_path):
+    shown = run("info", store).stdout
+    for text in ("complete", "8 ok, 1 failed", "3,200", "0 is cat/0.aedat", "cat/1.aedat: its 840 bytes"):
+        assert text in shown
+    checked = run("check", store, "--against", tree)
+    assert checked.exit_code == 0
+    assert "8 recordings compared, 1 failed recordings" in checked.stdout
+    frames = tmp_path / "f.zarr"
+    run("convert", "event-store", store, frames, "--frames", "3", "--workers", "1")
+    assert "holds frames, not events" in run("info", f"{frames}:1").stderr
+    with pytest.raises(StoreError, match=r"holds raw events, expected frames; make some with"):
+        open_store(store)
+
+
+def test_options_that_would_do_nothing_are_refused(tree, store, tmp_path):
+    new = tmp_path / "new.zarr"
+    for options, message in [
+        (("folder", tree, new, "--events", "--frames", "4"), "leave out --frames"),
+        (("event-store", store, new, "--polarity", "raw"), "are decoded already; leave out --polarity"),
+        (("event-store", store, new, "--split", "tet"), "leave out --split"),
+    ]:
+        refused = run("convert", *options)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+    assert not new.exists()
+    assert "raw events, about" in run("convert", "folder", tree, new, "--events", "--dry-run").stdout
+    assert not new.exists()
+
+
+def test_the_command_line_stores_events_and_bins_them(tree, tmp_path):
+    made = run("convert", "folder", tree, tmp_path / "e.zarr", "--events", "--json", "--workers", "1")
     assert made.exit_code == 3  # one recording cannot be read
     assert json.loads(made.stdout)["ok"] == 8
-    binned = run(
-        app, ["convert", "event-store", str(tmp_path / "e.zarr"), str(tmp_path / "f.zarr"), "--workers", "1"]
-    )
+    binned = run("convert", "event-store", tmp_path / "e.zarr", tmp_path / "f.zarr", "--workers", "1")
     assert binned.exit_code == 3
     assert read_attributes(tmp_path / "f.zarr")["counts"]["ok"] == 8

@@ -10,7 +10,9 @@ from events.binning.settings import BinSettings
 from events.convert import ConvertSettings, convert
 from events.datasets.registry import list_samples
 from events.errors import EventsError, StoreError
-from events.inspect import format_info, recording_info, store_info
+from events.inspect.recording import recording_info
+from events.inspect.show import format_info
+from events.inspect.store import store_info
 from events.recording import EVENT_DTYPE, TRIGGER_DTYPE, FileReport, Recording
 from events.writers.registry import write_recording
 
@@ -163,7 +165,7 @@ class WithTriggers(Recording):
 
 
 def test_triggers_and_what_else_is_in_a_file(monkeypatch):
-    monkeypatch.setattr("events.inspect.open_any", lambda path, options: WithTriggers())
+    monkeypatch.setattr("events.inspect.recording.open_named", lambda path, options: WithTriggers())
     info = recording_info("made")
     assert info["triggers"] == [
         {"channel": 0, "rising": 1, "falling": 0, "t_first_us": 500, "t_last_us": 500},

@@ -1,21 +1,19 @@
-"""What is in a recording or a store, as plain values for programs and as text for people."""
+"""What is in a recording: its events counted, and what its reader found."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from events.datasets.listing import SPLIT_NAMES
 from events.filters.hot_pixels import hot_limit
-from events.readers.live import open_any
+from events.inspect.text import one_line, said_bytes, said_seconds
 from events.readers.registry import READERS
 from events.recording import EventDigest, ReadOptions, Recording
-from events.store.layout import STATUS_OK, shard_name
-from events.store.reader import FrameStore, open_store
+from events.store.named import open_named
 
 DEFAULT_OPTIONS = ReadOptions()
 
-# Hot pixels and missing shards that are named; all are counted.
+# Hot pixels that are named; all are counted.
 NAMED_AT_MOST = 10
 # Milliseconds by which the clock may step back and still have its events counted in one millisecond.
 RATE_MEMORY_MS = 1000
@@ -27,7 +25,7 @@ def recording_info(
     """Read a recording to its end and return what is in it; memory does not grow with its length.
 
     Args:
-        path: The recording; `-` is standard input.
+        path: The recording; `-` is standard input, `events.zarr:3` a recording in a store of events.
         options: How to read it.
         digest: Also compute the digest of each field (`events.recording.EventDigest`).
 
@@ -36,9 +34,9 @@ def recording_info(
         pixels, `triggers`, `report` (a `FileReport`), `header`, and `digest` where asked for.
 
     Raises:
-        EventsError: The file cannot be read; see `events.readers.registry.open_recording`.
+        EventsError: The file cannot be read; see `events.store.named.open_named`.
     """
-    recording = open_any(path, options)
+    recording = open_named(path, options)
     survey = _Survey(recording.sensor_hw)
     field_digest = EventDigest()
     for chunk in recording.chunks():
@@ -156,98 +154,18 @@ class _Survey:
         }
 
 
-def store_info(path: Path | str) -> dict[str, Any]:
-    """Return what is in a store, finished or not, without reading its frames.
-
-    Returns:
-        Plain JSON types: shape, dtype, codec, bytes and compression ratio, shards present and missing,
-        samples by class and split, events, saturation, `config_hash`, settings, provenance.
-
-    Raises:
-        StoreError: There is no store at the path, or it is of another schema version.
-    """
-    store = open_store(path, allow_partial=True)
-    attributes = store.attributes
-    shards = _shards(store)
-    ok = int(np.count_nonzero(store.status == STATUS_OK))
-    raw_bytes = ok * int(np.prod(store.shape[1:])) * store.dtype.itemsize
-    return {
-        "kind": "store",
-        "path": str(store.path),
-        "complete": attributes.get("complete") is True,
-        "dataset": attributes.get("dataset"),
-        "shape": list(store.shape),
-        "dtype": store.dtype.name,
-        "sensor": {"height": store.sensor_hw[0], "width": store.sensor_hw[1]},
-        "codec": attributes.get("codec"),
-        "shard_samples": attributes.get("shard_samples"),
-        **shards,
-        "raw_bytes": raw_bytes,
-        "ratio": raw_bytes / shards["frame_bytes"] if shards["frame_bytes"] else None,
-        "bytes_per_sample": shards["frame_bytes"] / ok if ok else None,
-        "samples": store.counts(),
-        "classes": _samples_by_class(store),
-        "split_rule": attributes.get("split_rule"),
-        "events": int(store.n_events.sum(dtype=np.int64)),
-        "saturated_pixels": int(store.n_saturated.sum(dtype=np.int64)),
-        "saturated_samples": int(np.count_nonzero(store.n_saturated)),
-        "config_hash": store.config_hash,
-        "binning": attributes.get("binning"),
-        "read": attributes.get("read"),
-        "source": attributes.get("source"),
-        "listing_problems": attributes.get("listing_problems", []),
-        "failed_files": attributes.get("failed_files", []),
-        "tool_version": attributes.get("tool_version"),
-        "command": attributes.get("command"),
-        "created": attributes.get("created"),
-    }
-
-
-def _shards(store: FrameStore) -> dict[str, Any]:
-    """Return how many shard files there should be, are, and lack, and the bytes of those there."""
-    per_shard = int(store.attributes["shard_samples"])
-    files = [store.path / "frames" / shard_name(i) for i in range(-(-store.shape[0] // per_shard))]
-    sizes = {i: file.stat().st_size for i, file in enumerate(files) if file.is_file()}
-    missing = [i for i in range(len(files)) if i not in sizes]
-    return {
-        "shards": len(files),
-        "shards_present": len(sizes),
-        "shards_missing": len(missing),
-        "first_missing_shards": missing[:NAMED_AT_MOST],
-        "frame_bytes": sum(sizes.values()),
-    }
-
-
-def _samples_by_class(store: FrameStore) -> dict[str, dict[str, int]]:
-    """Return the samples that are ok, by class name and split."""
-    ok = store.status == STATUS_OK
-    cells = store.label[ok].astype(np.int64) * len(SPLIT_NAMES) + store.split[ok]
-    counts = np.bincount(cells, minlength=len(store.class_names) * len(SPLIT_NAMES))
-    table = counts.reshape(-1, len(SPLIT_NAMES)).tolist()
-    return {
-        name: dict(zip(SPLIT_NAMES, row, strict=True))
-        for name, row in zip(store.class_names, table, strict=False)
-    }
-
-
-def format_info(info: dict[str, Any]) -> str:
-    """Return what `recording_info` or `store_info` found as text, one fact a line."""
-    rows = _store_rows(info) if info["kind"] == "store" else _recording_rows(info)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([info["path"], *(f"  {name:<{width}}  {text}" for name, text in rows)])
-
-
-def _recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+def recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what `recording_info` found as pairs of a name and its text."""
     sensor, report = info["sensor"], info["report"]
     rows = [
-        ("format", f"{READERS[info['format']].title}, {_bytes(report['bytes_total'])}"),
+        ("format", f"{_title(info)}, {said_bytes(report['bytes_total'])}"),
         ("sensor", f"{sensor['height']} x {sensor['width']} (height x width)"),
         ("events", f"{info['events']:,}"),
     ]
     if info["events"]:
         rows += [
             ("polarity", f"{info['on']:,} ON ({100 * info['on_share']:.1f} %), {info['off']:,} OFF"),
-            ("time", f"{info['earliest_us']:,} to {info['latest_us']:,} us, {_seconds(info['duration_us'])}"),
+            ("time", _time_text(info)),
             ("rate", _rate_text(info)),
             ("clock", _clock_text(report)),
             ("pixels", f"{info['active_pixels']:,} of {info['pixels']:,} sent events"),
@@ -258,9 +176,21 @@ def _recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     if left_out := _left_out_text(report):
         rows.append(("left out", left_out))
     rows += [("note", note) for note in report["notes"]]
-    rows += [(name.replace("_", " "), _one_line(value)) for name, value in info["header"].items()]
+    rows += [(name.replace("_", " "), one_line(value)) for name, value in info["header"].items()]
     rows += [(f"digest {name}", str(value)) for name, value in info.get("digest", {}).items()]
     return rows
+
+
+def _title(info: dict[str, Any]) -> str:
+    """Return the format's name for people; of a recording in a store, that of the file it came from."""
+    if info["format"] in READERS:
+        return READERS[info["format"]].title
+    source = READERS.get(info["header"].get("source_format", ""))
+    return f"store of events, decoded from {source.title if source else 'a file'}"
+
+
+def _time_text(info: dict[str, Any]) -> str:
+    return f"{info['earliest_us']:,} to {info['latest_us']:,} us, {said_seconds(info['duration_us'])}"
 
 
 def _rate_text(info: dict[str, Any]) -> str:
@@ -318,73 +248,6 @@ def _trigger_text(trigger: dict[str, int]) -> str:
     )
 
 
-def _store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
-    samples, source = info["samples"], info["source"] or {}
-    missing = f", {samples['missing']:,} missing" if samples["missing"] else ""
-    rows = [
-        ("state", "complete" if info["complete"] else "UNFINISHED: run the same conversion again"),
-        ("dataset", f"{info['dataset']}, split rule {info['split_rule']}"),
-        ("samples", f"{samples['ok']:,} ok, {samples['failed']:,} failed{missing}"),
-        ("frames", f"{' x '.join(map(str, info['shape']))} (N x T x P x H x W), {info['dtype']}"),
-        ("disk", _disk_text(info)),
-        ("shards", _shards_text(info)),
-        (
-            "events",
-            f"{info['events']:,}; saturated pixels {info['saturated_pixels']:,} "
-            f"in {info['saturated_samples']:,} samples",
-        ),
-        ("binning", _settings_text(info["binning"])),
-        ("reading", _settings_text(info["read"])),
-        (
-            "source",
-            f"{source.get('root_name')}: {source.get('files', 0):,} files, {_bytes(source.get('bytes', 0))}",
-        ),
-        ("config", str(info["config_hash"])),
-        ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
-    ]
-    rows += [("class", _class_text(name, counts)) for name, counts in info["classes"].items()]
-    rows += [("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]]
-    rows += [("noticed", problem) for problem in info["listing_problems"]]
-    return rows
-
-
-def _disk_text(info: dict[str, Any]) -> str:
-    if not info["frame_bytes"]:
-        return "nothing yet"
-    return (
-        f"{_bytes(info['frame_bytes'])}, {_bytes(info['bytes_per_sample'] or 0)} a sample, "
-        f"{info['ratio']:.1f} times smaller than plain (codec {info['codec']})"
-    )
-
-
-def _shards_text(info: dict[str, Any]) -> str:
-    text = f"{info['shards_present']} of {info['shards']}, {info['shard_samples']} samples each"
-    if info["first_missing_shards"]:
-        text += f"; missing {', '.join(map(str, info['first_missing_shards']))}"
-        text += " and more" if info["shards_missing"] > len(info["first_missing_shards"]) else ""
-    return text
-
-
-def _class_text(name: str, counts: dict[str, int]) -> str:
-    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-    return f"{name}: {parts or 'no samples'}"
-
-
-def _settings_text(settings: dict[str, Any] | None) -> str:
-    given = {name: value for name, value in (settings or {}).items() if value is not None}
-    return ", ".join(f"{name} {_one_line(value)}" for name, value in given.items())
-
-
-def _one_line(value: object) -> str:
-    """Return a value as text of one line that is not too long for a terminal."""
-    text = (
-        " ".join(" x ".join(map(str, value)).split())
-        if isinstance(value, list)
-        else " ".join(str(value).split())
-    )
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
 def _plain(value: object) -> object:
     """Return a header fact as a plain JSON type."""
     if isinstance(value, list | tuple):
@@ -392,15 +255,3 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {str(name): _plain(one) for name, one in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
-
-
-def _seconds(microseconds: int) -> str:
-    return f"{microseconds / 1e6:,.3f} s"

@@ -1,0 +1,39 @@
+"""Values as short text."""
+
+from typing import Any
+
+
+def class_text(name: str, counts: dict[str, int]) -> str:
+    """Return the samples of a class by split."""
+    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    return f"{name}: {parts or 'no samples'}"
+
+
+def settings_text(settings: dict[str, Any] | None) -> str:
+    """Return the settings that are given, on one line."""
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    return ", ".join(f"{name} {one_line(value)}" for name, value in given.items())
+
+
+def one_line(value: object) -> str:
+    """Return a value as text of one line that is not too long for a terminal."""
+    text = (
+        " ".join(" x ".join(map(str, value)).split())
+        if isinstance(value, list)
+        else " ".join(str(value).split())
+    )
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def said_bytes(count: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
+def said_seconds(microseconds: int) -> str:
+    """Return microseconds as seconds."""
+    return f"{microseconds / 1e6:,.3f} s"
