@@ -70,7 +70,7 @@ def open_aedat3(source: Source, options: ReadOptions) -> "Aedat3Recording":
         ConfigError: The options do not fit the format.
     """
     only_plain_conventions(options, format_name="AEDAT 3")
-    head = source.read(0, LARGEST_HEADER_BYTES)
+    head = source.head[:LARGEST_HEADER_BYTES]
     version = VERSION.match(head)
     if version is None:
         if len(head) < 16 and b"#!AER-DAT3.1\r\n".startswith(head):

@@ -52,6 +52,7 @@ class Aedat3Pass:
             damage: What to do about damage.
             report: Filled on the way.
         """
+        self._source = source
         self._path = source.path
         self._layout = layout
         self._damage = damage
@@ -88,6 +89,8 @@ class Aedat3Pass:
             n += written
             self._note_first_damage()
             if reason == NEED_BYTES:
+                if n and self._source.open_ended:
+                    break  # what arrives live is delivered as it comes
                 self._read_on()
             elif reason == BAD_HEADER:
                 self._pass_bad_header()
@@ -100,6 +103,18 @@ class Aedat3Pass:
 
     def finish(self) -> None:
         """Bring the report up to the end of the file, where the last `fill` has left it."""
+
+    @property
+    def place(self) -> tuple[int, np.ndarray, bool, str | None]:
+        """Byte of the file that comes next, all that the decoder remembers, and how the pass ended, if so."""
+        return self._window.position, self._state.copy(), self._ended, self._error
+
+    def go_to(self, place: tuple[int, np.ndarray, bool, str | None]) -> None:
+        """Stand where another pass over the file stood."""
+        position, state, self._ended, self._error = place
+        self._window.close()
+        self._window = ByteWindow(self._source, position)
+        self._state[:] = state
 
     def _read_on(self) -> None:
         """Get what the loop needs next, or find that the file ends."""
@@ -191,6 +206,8 @@ class Aedat3Pass:
         """Bring the report up to the events just delivered."""
         report, state = self._report, self._state
         report_times(report, events)
+        if self._source.open_ended:
+            report.bytes_total = self._window.arrived
         report.bytes_read = self._window.position - report.bytes_skipped
         report.special_events = int(state[SPECIAL])
         report.invalid_events = int(state[INVALID])

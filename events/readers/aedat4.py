@@ -74,6 +74,8 @@ def pick_stream(source: Source, header: Aedat4Header, options: ReadOptions) -> i
 
 def peek_kinds(source: Source, header: Aedat4Header) -> dict[int, str]:
     """Return the type of each stream among the first packets, from their payloads."""
+    if source.open_ended:  # what is read there cannot be read again
+        source = Source(source.path, len(source.head), source.head)
     walk = PacketWalk(source, header, "skip", FileReport("", "aedat4"))
     unpack = unpacker(header.compression, source.path)
     kinds: dict[int, str] = {}

@@ -6,15 +6,14 @@ Packets follow each other up to the table of packets or the end of the file; the
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numba import njit
 
 from events.errors import DamagedRecording
-from events.readers.aedat4_compression import MAGICS, UnpackError, unpacker
+from events.readers.aedat4_compression import LARGEST_PAYLOAD, MAGICS, UnpackError, unpacker
 from events.readers.aedat4_header import Aedat4Header
 from events.readers.aedat4_payload import (
     BACKWARD,
@@ -35,7 +34,7 @@ from events.readers.aedat4_payload import (
 from events.readers.byte_window import ByteWindow
 from events.readers.packet_recording import report_times
 from events.readers.source import Source
-from events.recording import Damage, FileReport
+from events.recording import EVENT_DTYPE, Damage, FileReport
 
 PACKET_HEADER = struct.Struct("<iI")
 HEADER_BYTES = PACKET_HEADER.size
@@ -71,9 +70,16 @@ def packet_fits(raw: np.ndarray, at: int, bytes_left: int, magic: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def ready_packets(
-    raw: np.ndarray, at: int, stop: int, stream: int, most_bytes: int, places: np.ndarray
-) -> int:
-    """Find the next packets of a stream that follow each other and are all there; return how many.
+    raw: np.ndarray,
+    at: int,
+    stop: int,
+    stream: int,
+    most_bytes: int,
+    known: np.ndarray,
+    passed: np.ndarray,
+    places: np.ndarray,
+) -> tuple[int, int]:
+    """Find the next packets of a stream that are all there, and pass over those of other known streams.
 
     Args:
         raw: Bytes of the file, uint8.
@@ -81,20 +87,33 @@ def ready_packets(
         stop: First byte that is not there.
         stream: Number of the stream.
         most_bytes: The last packet is the one with which their payloads have as many bytes as that.
+        known: Numbers of the streams that the header tells of, int64, shape [s].
+        passed: Packets passed over, of each of these, int64, shape [s]; goes on.
         places: Filled: first and last byte + 1 of each payload, shape [k, 2], int64.
+
+    Returns:
+        How many packets were found, and the first byte of the packet that is neither found nor passed over.
     """
     found = 0
-    while found < len(places) and at + HEADER_BYTES <= stop and load_uint32(raw, at) == stream:
+    while found < len(places) and most_bytes > 0 and at + HEADER_BYTES <= stop:
+        number = load_uint32(raw, at)
         size = load_uint32(raw, at + 4)
-        at += HEADER_BYTES
-        if size > stop - at or most_bytes <= 0:
+        if size > stop - at - HEADER_BYTES:
             break
-        places[found, 0] = at
-        at += size
-        places[found, 1] = at
-        most_bytes -= size
-        found += 1
-    return found
+        if number == stream:
+            places[found, 0] = at + HEADER_BYTES
+            places[found, 1] = at + HEADER_BYTES + size
+            most_bytes -= size
+            found += 1
+        else:
+            other = 0
+            while other < len(known) and known[other] != number:
+                other += 1
+            if other == len(known):
+                break
+            passed[other] += 1
+        at += HEADER_BYTES + size
+    return found, at
 
 
 @njit(cache=True, nogil=True)
@@ -113,33 +132,117 @@ def find_packet(raw: np.ndarray, at: int, stop: int, bytes_left: int, magic: int
     return -1
 
 
+class WalkPlace(NamedTuple):
+    """Where a walk through the packets stood.
+
+    Attributes:
+        position: Byte of the next packet.
+        skipped: Bytes that were passed over.
+        passed, foreign: Packets of other streams, those that the header tells of and others.
+        notes: Lines that the report had.
+        ended, error: As the walk has them.
+    """
+
+    position: int
+    skipped: int
+    passed: np.ndarray
+    foreign: Counter[int]
+    notes: int
+    ended: bool
+    error: str | None
+
+
+class PassPlace(NamedTuple):
+    """Where a pass over the events stood.
+
+    Attributes:
+        batch: Where its last batch of packets began.
+        lost_packets: Packets that could not be unpacked before.
+        state: That of the decoder; counts packets from the start of the batch.
+    """
+
+    batch: WalkPlace
+    lost_packets: int
+    state: np.ndarray
+
+
 class PacketWalk:
     """Goes from packet to packet of a file, and tells what is damaged.
 
     Attributes:
         window: Stands before the next packet.
-        report: Filled on the way.
+        report: Filled on the way, but for what was skipped and passed over.
+        skipped: Bytes passed over in search of a packet, or of packets that were lost.
         error: Message of the damage that ended the walk under `strict`.
         ended: Whether there is no more packet.
     """
 
     def __init__(self, source: Source, header: Aedat4Header, damage: Damage, report: FileReport) -> None:
         """Stand before the first packet."""
-        table = header.table_position
-        self._table_there = header.end <= table <= source.size
-        end = table if self._table_there else source.size
-        self.window = ByteWindow(source, header.end, end)
+        self._source = source
+        self._table = header.table_position
+        self._end_byte = self._table if header.end <= self._table <= source.size else source.size
+        self.window = ByteWindow(source, header.end, self._end_byte)
         self.report = report
         self.error: str | None = None
         self.ended = False
-        self.others: Counter[int] = Counter()
+        self.skipped = 0
         self._path = source.path
-        self._size = source.size
         self._damage = damage
         self._magic = MAGICS[header.compression]
         self._streams = np.array(sorted(header.streams), np.int64)
         self._known = frozenset(header.streams)
-        self._cut_end = table > source.size
+        self._passed = np.zeros(len(self._streams), np.int64)
+        self._foreign: Counter[int] = Counter()
+
+    @property
+    def other_packets(self) -> int:
+        """Packets of other streams that were passed over."""
+        return int(self._passed.sum()) + self._foreign.total()
+
+    @property
+    def others(self) -> dict[int, int]:
+        """Packets of other streams that were passed over, by number of the stream."""
+        counts = self._foreign + Counter(
+            dict(zip(self._streams.tolist(), self._passed.tolist(), strict=True))
+        )
+        return dict(sorted(counts.items()))
+
+    @property
+    def place(self) -> WalkPlace:
+        """Where the next packet is, and what was found up to there."""
+        return WalkPlace(
+            self.window.position,
+            self.skipped,
+            self._passed.copy(),
+            self._foreign.copy(),
+            len(self.report.notes),
+            self.ended,
+            self.error,
+        )
+
+    def go_to(self, place: WalkPlace) -> None:
+        """Stand where another walk through the file stood."""
+        self.window.close()
+        self.window = ByteWindow(self._source, place.position, self._end_byte)
+        self.skipped = place.skipped
+        self._passed[:] = place.passed
+        self._foreign = place.foreign.copy()
+        self.ended, self.error = place.ended, place.error
+        del self.report.notes[place.notes :]
+
+    def ready_packets(self, stream: int, most_bytes: int, places: np.ndarray) -> int:
+        """Find packets of a stream in the window, as the function does; go behind the last; return how many.
+
+        The bytes found stay where they are until the walk goes on.
+        """
+        if self.ended:
+            return 0
+        window = self.window
+        found, window.at = ready_packets(
+            window.raw, window.at, window.stop, stream, most_bytes, self._streams, self._passed, places
+        )
+        return found
 
     def next_packet(self, wanted: int | None) -> tuple[int, int, int] | None:
         """Go to the next packet of a stream, of any if None; return stream, size, bytes there, or None.
@@ -153,12 +256,14 @@ class PacketWalk:
                 self._end()
                 break
             stream, size = PACKET_HEADER.unpack_from(window.raw.data, window.at)
+            if self._source.open_ended and (stream in self._known or self._foreign_fits(stream, size)):
+                window.have(HEADER_BYTES + min(size, LARGEST_PAYLOAD))  # only then it is known what is left
             left = window.left
             if stream not in self._known and not self._foreign_fits(stream, size):
                 self._bad_header()
                 continue
             if size > left - HEADER_BYTES:
-                if self._table_there or size > 1 << 31:
+                if window.end == self._table or size > 1 << 31:
                     self._bad_header()
                     continue
                 self._cut(left, size)
@@ -169,7 +274,7 @@ class PacketWalk:
             if wanted is None or stream == wanted:
                 window.at += HEADER_BYTES
                 return stream, size, size
-            self.others[stream] += 1
+            self._foreign[stream] += 1
             window.skip(HEADER_BYTES + size)
         return None
 
@@ -180,6 +285,12 @@ class PacketWalk:
         if self._damage == "strict" and self.error is None:
             self.error = f"{self._path}: byte {position}: {message}"
             self.ended = True
+
+    def read_out(self) -> None:
+        """Read what follows the packets where it arrives live, so that its writer is not cut off."""
+        if self._source.open_ended and self.window.end == self._table:
+            self.window.end = self._source.size
+            self.window.skip(self.window.left)
 
     def _foreign_fits(self, stream: int, size: int) -> bool:
         """Whether a packet of a stream that the header does not tell of is one."""
@@ -201,9 +312,10 @@ class PacketWalk:
                 "read with damage 'skip' to leave it out",
             )
             self.report.partial_records = 1
-        elif self._cut_end:
+        elif self._table > self.window.end:
             self.report.notes.append("the file ends before its table of packets")
-            self.damaged(self._size, "the file ends before its table of packets; read with damage 'skip'")
+            position = self.window.position
+            self.damaged(position, "the file ends before its table of packets; read with damage 'skip'")
 
     def _cut(self, left: int, size: int) -> None:
         """End inside a packet."""
@@ -223,7 +335,7 @@ class PacketWalk:
             f"{found} starts no packet of AEDAT 4; read with damage 'salvage' to look for the next one",
         )
         if self._damage == "skip":
-            self.report.bytes_skipped += window.skip(window.left)
+            self.skipped += window.skip(window.left)
             self.report.notes.append(
                 f"byte {position} starts no packet; nothing after it was read, "
                 "read with damage 'salvage' to look for the next one"
@@ -245,7 +357,7 @@ class PacketWalk:
         else:
             skipped += window.skip(window.left)
             self.ended = True
-        self.report.bytes_skipped += skipped
+        self.skipped += skipped
 
 
 class Aedat4Pass:
@@ -276,7 +388,7 @@ class Aedat4Pass:
         self._sensor_hw = sensor_hw
         self._strict = damage == "strict"
         self._report = report
-        self._size = source.size
+        self._source = source
         self._unpack = unpacker(header.compression, source.path)
         self._packed = header.compression != 0
         self._state = new_state()
@@ -285,6 +397,7 @@ class Aedat4Pass:
         self._spans = np.empty((0, 4), np.int64)
         self._last_cut = False
         self._lost_packets = 0
+        self._batch_start = self._walk.place, self._lost_packets
 
     def __enter__(self) -> Self:
         """Return the pass itself."""
@@ -307,7 +420,9 @@ class Aedat4Pass:
         n = 0
         stopped = False
         while n < len(out) and not stopped:
-            if self._state[PACKET] == len(self._spans) and not self._load_batch():
+            # What arrives live is delivered as it comes, and waited for only where there is nothing yet.
+            wait = n == 0 or not self._source.open_ended
+            if self._state[PACKET] == len(self._spans) and not self._load_batch(wait=wait):
                 break
             written, stopped = decode_payloads(
                 self._payloads,
@@ -328,90 +443,115 @@ class Aedat4Pass:
         return n
 
     def finish(self) -> None:
-        """Note the packets of other streams."""
-        for number, count in sorted(self._walk.others.items()):
+        """Bring the report up to the end of the file, and note the packets of other streams."""
+        self._walk.read_out()
+        self._update_report(np.empty(0, EVENT_DTYPE))
+        for number, count in self._walk.others.items():
             kind = self._header.streams[number].kind if number in self._header.streams else "unknown"
             self._report.notes.append(f"stream {number} ({kind}): {count} packets left out")
 
-    def _load_batch(self) -> bool:
+    @property
+    def place(self) -> PassPlace:
+        """Where the batch began, what was found up to there, and how far the decoder is in it."""
+        return PassPlace(*self._batch_start, self._state.copy())
+
+    def go_to(self, place: PassPlace) -> None:
+        """Stand where another pass over the file stood; the report is that of its bookmark.
+
+        The batch is made again, and the packets that are done are left out.
+        """
+        self._walk.go_to(place.batch)
+        self._lost_packets = place.lost_packets
+        done = int(place.state[PACKET])
+        while self._load_batch(wait=True) and done >= len(self._spans) and not self._last_cut:
+            done -= len(self._spans)
+        self._state[:] = place.state
+        self._state[PACKET] = done
+
+    def _load_batch(self, *, wait: bool) -> bool:
         """Make the next packets of the stream the batch; False where there is none."""
         if self._last_cut:
             return False
-        places, self._last_cut, size = self._next_places(BATCH_BYTES)
-        if not places:
+        self._batch_start = self._walk.place, self._lost_packets
+        self._set_batch(self._payloads, self._spans[:0])
+        found, size = self._next_places(BATCH_BYTES, wait=wait)
+        if not found:
             return False
-        window = self._walk.window
-        if not self._packed and all(start % 8 == 0 for start, _ in places):
+        places = self._places[:found]
+        if not self._packed and not np.any(places[:, 0] % 8):
             # They stay where they are: the window does not move before the batch is done.
+            window = self._walk.window
+            starts = places[:, 0] - HEADER_BYTES
+            stored = places[:, 1] - starts
             offset = window.position - window.at
-            spans = [(a, b, offset + a - HEADER_BYTES, b - a + HEADER_BYTES) for a, b in places]
-            window.at = places[-1][1]
-            self._set_batch(window.raw, spans)
+            self._set_batch(window.raw, np.column_stack([places, starts + offset, stored]))
             return True
-        return self._unpack_batch(places, size)
+        return self._unpack_batch(found, size)
 
-    def _set_batch(self, payloads: np.ndarray, spans: list[tuple[int, int, int, int]]) -> None:
-        """Begin a batch."""
+    def _set_batch(self, payloads: np.ndarray, spans: np.ndarray) -> None:
+        """Begin a batch; `spans` have the columns that the decoder names, shape [k, 4], int64."""
         self._payloads = payloads
-        self._spans = np.array(spans, np.int64).reshape(-1, 4)
+        self._spans = spans
         self._state[PACKET] = self._state[EVENT] = 0
 
-    def _unpack_batch(self, places: list[list[int]], size: int) -> bool:
-        """Make a batch of packets in these places, of `size` bytes if cut, and of some more."""
+    def _unpack_batch(self, found: int, size: int) -> bool:
+        """Make a batch of the packets found, of `size` bytes if cut, and of some more."""
         parts: list[bytes] = []
-        spans: list[tuple[int, int, int, int]] = []
+        spans: list[int] = []
         total = 0
-        while places:
-            for payload, position, stored_bytes in self._unpack_places(places, size):
-                length = len(payload)
-                spans.append((total, total + length, position, stored_bytes))
-                parts.append(payload)
-                total += length
-                if length % 8:
-                    parts.append(PADDING[-length % 8])
-                    total += -length % 8
+        while found:
+            total = self._unpack_places(found, size, parts, spans, total)
             if total >= BATCH_BYTES or self._last_cut:
                 break
-            places, self._last_cut, size = self._next_places(BATCH_BYTES - total)
-        if not spans:
+            found, size = self._next_places(BATCH_BYTES - total, wait=not (self._source.open_ended and parts))
+        if not parts:
             return False
         whole = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._set_batch(np.frombuffer(whole, np.uint8), spans)
+        self._set_batch(np.frombuffer(whole, np.uint8), np.array(spans, np.int64).reshape(-1, 4))
         return True
 
-    def _unpack_places(self, places: list[list[int]], size: int) -> Iterator[tuple[bytes, int, int]]:
-        """Yield payload, byte in the file and stored length of the packets that can be unpacked."""
-        window, unpack = self._walk.window, self._unpack
+    def _unpack_places(self, found: int, size: int, parts: list[bytes], spans: list[int], total: int) -> int:
+        """Unpack the packets found behind `total` bytes that are; return how many bytes there are then."""
+        window, unpack, cut = self._walk.window, self._unpack, self._last_cut
         raw = window.raw.data
-        offset = window.position - window.at
-        for start, stop in places:
-            window.at = stop
-            position = offset + start - HEADER_BYTES
+        offset = window.position - window.at - HEADER_BYTES
+        for start, stop in self._places[:found].tolist():
             try:
-                payload = unpack(raw[start:stop], self._last_cut)
+                payload = unpack(raw[start:stop], cut)
             except UnpackError as error:
-                self._lose_packet(position, size or stop - start, str(error))
+                self._lose_packet(offset + start, size or stop - start, str(error))
                 if self._strict:
                     break
                 continue
-            yield payload, position, stop - start + HEADER_BYTES
+            end = total + len(payload)
+            spans += (total, end, offset + start, stop - start + HEADER_BYTES)
+            parts.append(payload)
+            total = end + -end % 8
+            if total != end:
+                parts.append(PADDING[total - end])
+        return total
 
-    def _next_places(self, most_bytes: int) -> tuple[list[list[int]], bool, int]:
-        """Return where the next payloads of the stream are in the window, and whether the only one is cut.
+    def _next_places(self, most_bytes: int, *, wait: bool) -> tuple[int, int]:
+        """Find the next payloads of the stream in the window; return how many, and of a cut one its size.
 
-        Of a cut one, its whole size too. No payload is left where the list is empty.
+        None is left where there is none, or none without waiting. A cut one is alone.
         """
-        walk, window = self._walk, self._walk.window
-        if not walk.ended:
-            found = ready_packets(window.raw, window.at, window.stop, self._stream, most_bytes, self._places)
-            if found:
-                return self._places[:found].tolist(), False, 0
+        walk = self._walk
+        if self._strict:
+            most_bytes = 1  # a packet at a time, so that what is counted does not depend on the window
+        found = walk.ready_packets(self._stream, most_bytes, self._places)
+        if found or not wait:
+            return found, 0
         packet = walk.next_packet(self._stream)
         if packet is None:
-            return [], False, 0
+            return 0, 0
         _, size, there = packet
+        window = walk.window
         window.have(there)
-        return [[window.at, window.at + there]], there < size, size
+        self._places[0] = window.at, window.at + there
+        window.at += there
+        self._last_cut = there < size
+        return 1, size if self._last_cut else 0
 
     def _lose_packet(self, position: int, size: int, reason: str) -> None:
         """Leave out a packet that cannot be unpacked."""
@@ -425,7 +565,7 @@ class Aedat4Pass:
         )
         if not self._strict:
             self._lost_packets += 1
-            self._report.bytes_skipped += size + HEADER_BYTES
+            self._walk.skipped += size + HEADER_BYTES
 
     def _note_damage(self, stopped: bool) -> None:
         """Turn the loop's place in the payloads into one in the file."""
@@ -447,11 +587,12 @@ class Aedat4Pass:
         """Bring the report up to the events just delivered."""
         report, state, walk = self._report, self._state, self._walk
         report_times(report, events)
-        report.bytes_skipped += int(state[DAMAGED_BYTES])
-        state[DAMAGED_BYTES] = 0
-        position = self._size if walk.ended and walk.window.left == 0 else walk.window.position
-        report.bytes_read = position - report.bytes_skipped
-        report.other_packets = sum(walk.others.values())
+        if self._source.open_ended:
+            report.bytes_total = walk.window.arrived
+        report.bytes_skipped = walk.skipped + int(state[DAMAGED_BYTES])
+        at_end = walk.ended and walk.window.left == 0
+        report.bytes_read = (report.bytes_total if at_end else walk.window.position) - report.bytes_skipped
+        report.other_packets = walk.other_packets
         report.damaged_packets = int(state[DAMAGED_PACKETS]) + self._lost_packets
         report.out_of_sensor = int(state[OUT_OF_SENSOR])
         report.backward_steps = int(state[BACKWARD])

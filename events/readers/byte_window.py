@@ -20,6 +20,7 @@ class ByteWindow:
         raw: The buffer, shape [n], uint8; another array after it had to grow.
         at: First byte in it not yet used.
         stop: First byte in it not yet read.
+        end: First byte of the file that is not to be read, or not there.
     """
 
     def __init__(self, source: Source, start: int, end: int | None = None) -> None:
@@ -28,9 +29,9 @@ class ByteWindow:
         self.stop = 0
         self._source = source
         self._next = start  # byte of the file that belongs at raw[stop]
-        self._end = source.size if end is None else end
+        self.end = source.size if end is None else end
         # Small files get a small buffer: the first touch of new memory takes longer than reading into it.
-        self.raw = np.empty(min(READ_BYTES, max(self._end - start, 0)) + 8, np.uint8)
+        self.raw = np.empty(min(READ_BYTES, max(self.end - start, 0)) + 8, np.uint8)
         self._descriptor: int | None = None
 
     def close(self) -> None:
@@ -52,26 +53,37 @@ class ByteWindow:
     @property
     def left(self) -> int:
         """Bytes of the file that are not yet used."""
-        return self._end - self.position
+        return self.end - self.position
 
     def have(self, wanted: int) -> bool:
         """Read on until `wanted` bytes are there; False, with what is left, where the file ends before."""
         if self.stop - self.at >= wanted:
             return True
         self._make_room(min(wanted, self.left))
-        while self.stop - self.at < wanted and self._next < self._end:
+        while self.stop - self.at < wanted and self._next < self.end:
             self._read_on()
         return self.stop - self.at >= wanted
 
     def skip(self, count: int) -> int:
-        """Pass over bytes without reading them; return how many there were."""
+        """Pass over bytes, without reading them but where they arrive live; return how many there were."""
         count = min(count, self.left)
+        if self._source.open_ended:
+            return self._read_over(count)
         inside = min(count, self.stop - self.at)
         self.at += inside
         if count > inside:
             self._next += count - inside
             self.at = self.stop = self.at % 8
         return count
+
+    def _read_over(self, count: int) -> int:
+        """Pass over bytes by reading them, as far as they come; return how many there were."""
+        passed = 0
+        while passed < count and self.have(1):
+            step = min(count - passed, self.stop - self.at)
+            self.at += step
+            passed += step
+        return passed
 
     def _make_room(self, wanted: int) -> None:
         """Move what is left to the front of a buffer that holds `wanted` bytes and some more."""
@@ -87,7 +99,7 @@ class ByteWindow:
 
     def _read_on(self) -> None:
         """Read once into the free end of the buffer."""
-        count = min(len(self.raw) - self.stop, self._end - self._next)
+        count = min(len(self.raw) - self.stop, self.end - self._next)
         target = self.raw[self.stop : self.stop + count]
         head = self._source.head
         if self._next < len(head):
@@ -101,6 +113,6 @@ class ByteWindow:
                 self._descriptor = open_descriptor(self._source.path)
             done = os.preadv(self._descriptor, [target.data], self._next)
         if done == 0:  # the end of a live source, or somebody cut the file while it was read
-            self._end = self._next
+            self.end = self._next
         self.stop += done
         self._next += done

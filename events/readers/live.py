@@ -23,7 +23,7 @@ from events.readers.registry import identify_source, open_as, open_recording
 from events.readers.source import HEAD_BYTES, Source
 from events.recording import ReadOptions, Recording
 
-LIVE_FORMATS = ("aedat1", "aedat2", "bin40", "es", "dat", "evt2", "evt21", "evt3")
+LIVE_FORMATS = ("aedat1", "aedat2", "bin40", "es", "dat", "evt2", "evt21", "evt3", "aedat3", "aedat4")
 
 # Size given to a source whose end is not known: larger than any file.
 UNKNOWN_SIZE = 1 << 60

@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
+    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
@@ -32,6 +34,21 @@ class PacketPass(Protocol):
 
     def finish(self) -> None:
         """Bring the report up to the end of the file."""
+
+    @property
+    def place(self) -> Any:
+        """Where the pass stands, with all that later events and counts depend on."""
+
+    def go_to(self, place: Any) -> None:
+        """Stand where another pass over the file stood; the report is a copy of that at the place."""
+
+    def __enter__(self) -> Self:
+        """Return the pass itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
 
 
 class PacketRecording(Recording):
@@ -65,11 +82,10 @@ class PacketRecording(Recording):
         self._options = options
         self._sensor_hw = options.sensor_hw or sensor_hw
         self._largest_hw = largest_hw
+        self._reading: PacketPass | None = None  # of the iterator that yielded last
 
     @abstractmethod
-    def _pass(
-        self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport
-    ) -> AbstractContextManager[PacketPass]:
+    def _pass(self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport) -> PacketPass:
         """Return a pass over the file that fills a report."""
 
     @cached_property
@@ -77,6 +93,10 @@ class PacketRecording(Recording):
         """Height and width in pixels; where nothing says them, just large enough for every event."""
         if self._sensor_hw is not None:
             return self._sensor_hw
+        if self._source.open_ended:
+            raise ConfigError(
+                f"{self.path}: does not say how large its sensor is, and cannot be read twice; give sensor_hw"
+            )
         last_y = last_x = 0
         out = np.empty(DEFAULT_CHUNK_EVENTS, EVENT_DTYPE)
         lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
@@ -90,13 +110,38 @@ class PacketRecording(Recording):
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        yield from self._decode(self._new_pass(), max_events)
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
+        if self._reading is None or self._source.open_ended:
+            return None
+        return Bookmark(self._reading.place, deepcopy(self.report))
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        if max_events < 1:
+            raise ConfigError(f"max_events must be at least 1, got {max_events}")
         sensor_hw = self.sensor_hw
-        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        self.report = deepcopy(place.report)
+        reading = self._pass(sensor_hw, self._options, self.report)
+        reading.go_to(place.at)
+        yield from self._decode(reading, max_events)
+
+    def _decode(self, reading: PacketPass, max_events: int) -> Iterator[np.ndarray]:
+        """Yield what a pass still has to give."""
         out = np.empty(max_events, EVENT_DTYPE)
-        with self._pass(sensor_hw, self._options, self.report) as reading:
+        with reading:
             while n := reading.fill(out):
+                self._reading = reading
                 yield out[:n]
             reading.finish()
+
+    def _new_pass(self) -> PacketPass:
+        """Return a pass over the file that fills a new report of this recording."""
+        sensor_hw = self.sensor_hw
+        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        return self._pass(sensor_hw, self._options, self.report)
 
     def _most_events(self) -> int:
         """Return a number of events that the file is not likely to exceed; less than that many fit memory."""
@@ -104,11 +149,12 @@ class PacketRecording(Recording):
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Decode all events straight into a buffer; see `Recording.read_into`."""
-        sensor_hw = self.sensor_hw
-        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        if self._source.open_ended:
+            return super().read_into(buffer)
+        reading = self._new_pass()
         out = buffer.room(self._most_events())
         n = 0
-        with self._pass(sensor_hw, self._options, self.report) as reading:
+        with reading:
             while True:
                 written = reading.fill(out[n:])
                 n += written
@@ -123,7 +169,7 @@ class PacketRecording(Recording):
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `decode_chunks` does."""
-        return self.read_into(EventBuffer())
+        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
 
 
 def report_times(report: FileReport, events: np.ndarray) -> None:

@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+from suites.bookmarks import assert_goes_on
 from suites.reader_suite import ReaderSuite, random_events
 
 from events.errors import ConfigError, DamagedRecording, UnknownFormat
@@ -274,3 +275,23 @@ def test_other_versions_are_named(tmp_path):
     (tmp_path / "a").write_bytes(b"#!AER-DAT3.7\r\n" + bytes(100))
     with pytest.raises(UnknownFormat, match="expected #!AER-DAT3"):
         open_recording(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["strict", "skip", "salvage"])
+def test_reading_goes_on_from_a_bookmark(tmp_path, damage):
+    events = some_events(3000)
+    packets = [polarity_packet(part) for part in np.array_split(events, 10)]
+    packets[3:3] = [
+        special_packet([(2, 7)]),
+        b"\xff" * 50,
+        packet_header(kind=2, size=99, offset=12, number=1),
+        bytes(99),
+    ]
+    outside = bytearray(b"".join(packets))
+    outside[400:408] = b"\xff" * 8
+    for name, data in (
+        ("garbage", b"".join(packets)),
+        ("outside", bytes(outside)),
+        ("cut", b"".join(packets)[:-100]),
+    ):
+        assert_goes_on(save(tmp_path / name, data), ReadOptions(damage=damage), max_events=170)

@@ -1,15 +1,19 @@
 """AEDAT 4: the suite with FlatBuffers made by hand, several streams, and damage."""
 
 import json
+import os
 import struct
+import threading
 
 import lz4.frame
 import numpy as np
 import pytest
 import zstandard
+from suites.bookmarks import assert_goes_on
 from suites.reader_suite import ReaderSuite, random_events
 
 from events.errors import ConfigError, DamagedRecording, UnknownFormat
+from events.readers.live import open_live
 from events.readers.registry import open_recording
 from events.recording import EVENT_DTYPE, EventDigest, ReadOptions
 from events.writers.registry import write_recording
@@ -410,3 +414,56 @@ def test_digest_of_independent_decoders(samples, name, sensor_hw, others):
 
 def test_events_are_laid_out_as_the_loop_expects():
     assert EVENT_DTYPE.itemsize == 16
+
+
+def damaged_files():
+    """Names and bytes of recordings in which something is wrong, with another stream and a table behind."""
+    events = random_events(3, 9000, sensor_hw=(128, 128), span_us=90_000)
+    nodes = [node(0, "EVTS", (128, 128)), node(1, "FRME")]
+    parts = [packet(0, events_payload(part), 1) for part in np.array_split(events, 30)]
+    parts[4:4] = [packet(1, other_payload(b"FRME", 70_000), 1)] * 3
+    parts[20:20] = [packet(1, other_payload(), 1), packet(0, events_payload(events[:9])[:-8], 1)]
+    sound = b"".join(parts)
+    start = header(nodes, 1, len(header(nodes, 1)) + len(sound))
+    whole = start + sound + b"the table of packets" * 50
+    lost = bytearray(whole)
+    lost[len(start) + 20_000 : len(start) + 20_040] = b"\xff" * 40
+    third = len(start) + sum(map(len, parts[:9]))
+    yield "sound but for a packet", whole
+    yield "a packet that cannot be unpacked", bytes(lost)
+    yield "garbage", whole[:third] + b"\xff" * 99 + whole[third:]
+    yield "cut", whole[: len(whole) * 2 // 3]
+    yield "cut before the table", start + sound
+
+
+@pytest.mark.parametrize("damage", ["strict", "skip", "salvage"])
+@pytest.mark.parametrize(("name", "data"), list(damaged_files()), ids=lambda value: str(value)[:20])
+def test_reading_goes_on_from_a_bookmark(tmp_path, name, data, damage):
+    (tmp_path / name).write_bytes(data)
+    assert_goes_on(tmp_path / name, ReadOptions(damage=damage), max_events=700)
+
+
+@pytest.mark.parametrize(("name", "data"), list(damaged_files()), ids=lambda value: str(value)[:20])
+def test_a_pipe_gives_the_report_of_the_file(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    expected = open_recording(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[data])
+    writer.start()
+    recording = open_live(tmp_path / "pipe")
+    np.testing.assert_array_equal(recording.read(), expected.read())
+    writer.join(timeout=20)
+    assert not writer.is_alive()
+    report = recording.report.as_dict() | {"path": str(expected.path)}
+    assert report == expected.report.as_dict()
+
+
+def test_a_pipe_must_say_how_large_its_sensor_is(tmp_path):
+    data = save(tmp_path / "a", packet(0, events_payload(some_events())), nodes=()).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[data])
+    writer.start()
+    recording = open_live(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"does not say how large its sensor is, .* give sensor_hw"):
+        recording.read()
+    writer.join(timeout=20)
