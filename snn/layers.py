@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from snn.neurons.block import run_block
@@ -249,14 +250,28 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Return a copy of a model for inference, with normalisations inside the convolutions before them.
 
     The copy is in evaluation mode and gives the same logits up to rounding, with one pass over memory less
-    per block. It cannot be trained further. A normalisation with no convolution before it stays.
+    per block. It cannot be trained further. A normalisation with no convolution before it stays. Weights in
+    few bits become what they are worth, times the normalisation's factor for each channel.
     """
     folded = copy.deepcopy(model).eval()
-    for module in folded.modules():
+    for module in list(folded.modules()):
         if isinstance(module, ConvBlock | ConvNorm) and isinstance(module.norm, nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.conv = fuse_conv_bn_eval(_plain(module.conv), module.norm)
             module.norm = nn.Identity()
     return folded
+
+
+def _plain(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return a convolution with what its weights are worth, where they are computed; else itself."""
+    if not parametrize.is_parametrized(conv):
+        return conv
+    # Not torch's remove_parametrizations: that works on the class, which copies of the model share.
+    sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    options = {"groups": conv.groups, "bias": conv.bias is not None, "padding_mode": conv.padding_mode}
+    plain = nn.utils.skip_init(nn.Conv2d, *sizes, **options, device=conv.weight.device)
+    plain.weight = nn.Parameter(conv.weight.detach().clone())
+    plain.bias = conv.bias
+    return plain.train(conv.training)
 
 
 Role = Literal["first", "inner", "shortcut", "gate", "last"]

@@ -18,6 +18,8 @@ from snn.models.spikformer import Spikformer
 from snn.models.vgg import VGG
 from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
+from snn.quant.apply import quantise_weights
+from snn.quant.settings import WeightSettings
 
 MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     "vgg5": partial(VGG, vgg.PLANS["vgg5"]),
@@ -66,6 +68,7 @@ class ModelSettings:
         pack_spikes: Whether a convolution keeps the spikes it was given in 1, 2 or 4 bits each for its
             backward pass, in place of a float. The same gradients in less memory, but no gradient of the
             gradient. Off unless asked for: on a CPU it costs about a tenth of a training step.
+        weights: In how many bits the weights are, by role of a layer; float unless told.
     """
 
     name: str = "vgg9"
@@ -77,6 +80,7 @@ class ModelSettings:
     dropout_per: DropoutPer = "step"
     executor: Executor = "auto"
     pack_spikes: bool = False
+    weights: WeightSettings = field(default_factory=WeightSettings)
 
     def __post_init__(self) -> None:
         _check_name("name", self.name, tuple(MODELS))
@@ -124,7 +128,8 @@ def build_model(
         executor=settings.executor,
         pack_spikes=settings.pack_spikes,
     )
-    return MODELS[settings.name](options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = quantise_weights(MODELS[settings.name](options), settings.weights)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _check_name(argument: str, found: str, known: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.utils import parametrize
 
 from snn.errors import NeuronError
 from snn.neurons.hooks import is_hooked
@@ -219,11 +220,14 @@ def packed_conv2d(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...]) -> Tensor
         conv: The convolution.
         book: Values x may have, from `spike_book`.
     """
-    keeps = torch.is_grad_enabled() and conv.weight.requires_grad
-    plain = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    if not (keeps and plain) or is_hooked(conv):
+    kind = parametrize.type_before_parametrizations(conv)
+    plain = kind is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    if not (torch.is_grad_enabled() and plain) or is_hooked(conv):
         return conv(x)
+    # Once: weights in few bits are made anew at every look.
     weight, bias = conv.weight, conv.bias
+    if not weight.requires_grad:
+        return conv._conv_forward(x, weight, bias)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)

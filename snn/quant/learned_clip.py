@@ -44,23 +44,23 @@ def uniform_levels(bits: int) -> tuple[float, ...]:
 class _LearnedClip(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, alpha: Tensor, values: Tensor, levels: Tensor, published: bool
+        ctx: Any, x: Tensor, alpha: Tensor, limit: Tensor, values: Tensor, levels: Tensor, published: bool
     ) -> Tensor:
-        ctx.save_for_backward(x, alpha, levels)
+        ctx.save_for_backward(x, limit, levels)
         ctx.published = published
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, alpha, levels = ctx.saved_tensors  # level of |x / alpha|, with the sign of x
-        share = x / alpha
+        x, limit, levels = ctx.saved_tensors  # alpha as used, level of |x / alpha| with the sign of x
+        share = x / limit
         outside = share.abs() > 1
         levels = levels.abs() if ctx.published else levels
         grad_alpha = (grad * torch.where(outside, share.sign(), levels - share)).sum()
         if ctx.published:
-            return grad, 0.1 * grad_alpha, None, None, None
-        return torch.where(outside, 0, grad), grad_alpha, None, None, None
+            return grad, 0.1 * grad_alpha, None, None, None, None
+        return torch.where(outside, 0, grad), grad_alpha, None, None, None, None
 
 
 @torch.no_grad()
@@ -76,13 +76,14 @@ def nearest_level(
         power_of_two: Whether the scale is rounded to a power of two.
     """
     whole, unit = grid(levels)
-    scale = alpha * unit
+    scale, limit = alpha * unit, alpha
     if power_of_two:
         scale = to_power_of_two(scale)
+        limit = scale / unit
     sizes = torch.tensor(whole, dtype=x.dtype, device=x.device)
     halves = (sizes[1:] + sizes[:-1]) / 2
-    codes = x.sign() * sizes[torch.bucketize((x / scale).abs(), halves)]
-    return Quantised(codes, scale, scale / unit)
+    codes = x.sign() * sizes[torch.bucketize((x / scale).abs().contiguous(), halves)]
+    return Quantised(codes, scale, limit)
 
 
 def learned_clip(
@@ -98,4 +99,19 @@ def learned_clip(
     """
     codes, scale, limit = nearest_level(x, alpha, levels=levels, power_of_two=power_of_two)
     assert limit is not None
-    return _LearnedClip.apply(x, alpha, codes * scale, codes * scale / limit, published)
+    return _LearnedClip.apply(x, alpha, limit.detach(), codes * scale, codes * (scale / limit), published)
+
+
+@torch.no_grad()
+def fit_clip(x: Tensor, *, levels: Sequence[float]) -> Tensor:
+    """Return the clip of least squared error among 64 shares of max |x|, a scalar; 0 where all x are 0.
+
+    Of more than 65,536 values evenly spaced ones are looked at.
+    """
+    x = x.flatten()[:: max(1, x.numel() // 65_536)]
+    largest = x.abs().max()
+    if largest == 0:
+        return largest
+    candidates = largest * torch.linspace(1 / 64, 1, 64, device=x.device, dtype=x.dtype)
+    errors = [(x - nearest_level(x, alpha, levels=levels).values).square().sum() for alpha in candidates]
+    return candidates[torch.stack(errors).argmin()]

@@ -23,7 +23,7 @@ BITS = (2, 3, 4, 8)
 # alpha = first * sd - second * m, by bits, for codes from -N to N.
 # 4 and 8 bits: constants 0.077, 1.013 and 0.027, 1.114 of LT-SNN's released code, alpha = (sd - c2 m) / c1.
 # 2 bits: IBM's FMS Model Optimizer (SAWB's authors), code 103, levels -alpha, 0, alpha.
-# 3 bits: nobody publishes seven levels; fitted here by SAWB's method, see tests/test_snn/test_quant_sawb.py.
+# 3 bits: nobody publishes seven levels; fitted here by SAWB's method, see tests/test_snn/test_quant_rules.py.
 SAWB: dict[int, tuple[float, float]] = {
     2: (2.6, 1.71),
     3: (6.946, 6.288),
@@ -117,10 +117,10 @@ def _spread_rule(w: Tensor, first: float, second: float, per_channel: bool = Fal
 
 @torch.no_grad()
 def to_power_of_two(scale: Tensor) -> Tensor:
-    """Return the power of two nearest in ratio to each positive scale, exactly."""
+    """Return the power of two nearest in ratio to each scale, exactly; what is not above 0 as it is."""
     mantissa, exponent = torch.frexp(scale)  # scale = mantissa * 2^exponent, mantissa in [0.5, 1)
     exponent = torch.where(mantissa < 0.5**0.5, exponent - 1, exponent)
-    return torch.ldexp(torch.ones_like(scale), exponent)
+    return torch.where(scale > 0, torch.ldexp(torch.ones_like(scale), exponent), scale)
 
 
 @torch.no_grad()
@@ -206,7 +206,7 @@ def ternary_mean(w: Tensor, *, power_of_two: bool = False) -> Quantised:
 
 
 def _three_levels(above: Tensor, below: Tensor, w: Tensor, kept: Tensor, power_of_two: bool) -> Quantised:
-    size = torch.where(kept, w.abs(), 0).sum() / kept.sum()
+    size = torch.where(kept, w.abs(), 0).sum() / kept.sum().clamp(min=1)
     return Quantised(
         above.to(w.dtype) - below.to(w.dtype), to_power_of_two(size) if power_of_two else size, None
     )
