@@ -18,6 +18,7 @@ from pipelines.samples import split_samples
 from snn.errors import ModelError
 from snn.metrics.activity import decays, record_rates, record_spikes, thresholds
 from snn.models.registry import build_model
+from snn.models.weights import load_weights
 from snn.neurons.settings import NeuronSettings
 from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric
@@ -47,12 +48,10 @@ def load_best(
     saved = load_checkpoint(path)
     network = new_network(experiment, store)
     try:
-        network.load_state_dict(saved["model"])
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path}: does not fit frames {store.shape[1:]} and {len(store.class_names)} classes of "
-            f"{store.path} ({str(error).splitlines()[-1].strip()})"
-        ) from error
+        load_weights(network, saved["model"], where=path)
+    except ModelError as error:
+        found = f"built for frames {store.shape[1:]} and {len(store.class_names)} classes of {store.path}"
+        raise ModelError(f"{error} (this network is {found})") from error
     return network, saved
 
 

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from snn.errors import TrainingError
+from snn.errors import ModelError, TrainingError
 from snn.metrics.activity import decays, record_rates, thresholds
 from snn.metrics.classification import Classification
+from snn.models.weights import load_weights
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
 from snn.training.optimizer import build_optimizer, learning_rate_at
@@ -287,9 +288,9 @@ def _restore(training: Training, source: BatchSource, path: Path) -> _Best:
         if found != expected:
             raise TrainingError(f"{path}: saved with {expected} {name}, resumed with {found}; use {expected}")
     try:
-        training.network.load_state_dict(saved["model"])
-    except RuntimeError as error:
-        raise TrainingError(f"{path}: of another network ({str(error).splitlines()[0]})") from error
+        load_weights(training.network, saved["model"], where=path)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
     training.optimizer.load_state_dict(saved["optimizer"])
     training.fabric.strategy.precision.load_state_dict(saved["precision"])
     training.step, training.target = saved["step"], saved["target"]

@@ -20,11 +20,11 @@ from events.store.reader import open_store
 from pipelines.classify import run_classify
 from pipelines.display import Silent
 from pipelines.errors import ExperimentError, RunError
-from pipelines.evaluate import evaluate_run
+from pipelines.evaluate import evaluate_run, load_best
 from pipelines.prepare import prepare_store
 from pipelines.report.build import build_report
 from pipelines.run_folder import RunFolder
-from snn.errors import TrainingError
+from snn.errors import ModelError, TrainingError
 from snn.training.checkpoint import load_checkpoint
 
 
@@ -255,6 +255,15 @@ def test_store_that_changed_since_the_run_began(finished, tmp_path):
     (copy / "about.json").write_text(json.dumps(about | {"store_config_hash": "0" * 64}))
     with pytest.raises(RunError, match="its content changed since the run began"):
         run_classify(RunFolder(copy).experiment(), copy, resume=True, display=Silent())
+
+
+def test_best_network_of_a_run_of_another_model(finished, experiment, store_path):
+    other = replace(experiment, model=replace(experiment.model, name="vgg7"))
+    with pytest.raises(
+        ModelError,
+        match=r"best\.pt: of another network: .*missing .*; set model\.name .* \(this network is built for",
+    ):
+        load_best(finished.folder, other, open_store(store_path))
 
 
 def test_a_run_is_never_overwritten(finished, experiment):

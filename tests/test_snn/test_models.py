@@ -10,6 +10,7 @@ from snn.layers import fold_batch_norm
 from snn.losses import mean_threshold, tet_loss
 from snn.models.registry import MODELS, ModelSettings, build_model
 from snn.models.vgg import parse_token
+from snn.models.weights import load_weights
 from snn.neurons.modules import Neuron
 from snn.neurons.settings import NEURONS, NeuronSettings
 from tests.suites import reference_kernels
@@ -149,6 +150,56 @@ def test_a_few_steps_learn_two_classes_and_move_the_thresholds():
 def test_refusals(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"name": "vgg7"},
+            r"best\.pt: of another network: 36 of 66 weights missing \(block4\.conv\.weight, .* and 33 "
+            r"more\), \d+ of 66 weights of another shape \(block1\.conv\.weight \[4, 2, 3, 3\] for "
+            r"\[8, 2, 3, 3\], block1\.conv\.bias .*\); "
+            r"set model\.name and the other settings of the model as in settings\.toml of its run",
+        ),
+        (
+            {"neuron": LIF},
+            r"2 of 30 weights unexpected \(block2\.neuron\.spike_scale, block3\.neuron\.spike_scale\); set",
+        ),
+        (
+            {"classes": 11},
+            r"2 of 30 weights of another shape \(classifier\.weight \[10, 32\] for \[11, 32\], "
+            r"classifier\.bias \[10\] for \[11\]\); use frames, classes and model\.width that",
+        ),
+        ({"width": 0.3}, r"of another shape \(.* and \d+ more\); use frames, classes and model\.width"),
+    ],
+)
+def test_weights_of_another_network_are_named(other, message):
+    saved = build("vgg5", width=0.25, hw=(16, 16)).state_dict()
+    network = build(**({"name": "vgg5", "width": 0.25, "hw": (16, 16)} | other))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ModelError, match=message) as caught:
+        load_weights(network, saved, where="best.pt")
+    assert "\n" not in str(caught.value)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_weights_in_few_bits_are_not_taken_for_float():
+    network = build("vgg5", width=0.25, hw=(16, 16))
+    saved = network.state_dict()
+    few = saved | {"block2.conv.parametrizations.weight.original": saved["block2.conv.weight"]}
+    del few["block2.conv.weight"]
+    with pytest.raises(ModelError, match=r"its weights are few bits where this network has float; set model"):
+        load_weights(network, few, where="best.pt")
+
+
+def test_weights_of_the_same_network_load():
+    saved, network = build("vgg5", width=0.25).state_dict(), build("vgg5", width=0.25)
+    with torch.no_grad():
+        network.classifier.weight.zero_()
+    load_weights(network, saved, where="best.pt")
+    assert torch.equal(network.classifier.weight, saved["classifier.weight"])
 
 
 def test_settings_are_values():
