@@ -2,7 +2,7 @@
 
     python3.11 -m venv fuzzing && fuzzing/bin/pip install atheris
     PYTHONPATH=.:.venv/lib/python3.11/site-packages fuzzing/bin/python -m benchmarks.fuzz.guided \
-        --plain -max_total_time=600 -max_len=20000 fuzz-corpus
+        --plain -max_total_time=600 -max_len=5000 fuzz-corpus
 
 The first folder named holds the corpus: it is filled with recordings of every format, and with what reaches
 new code. What must hold is in `check.py`; an input that breaks it is kept in `--keep=FOLDER` (fuzz-found),
@@ -32,12 +32,14 @@ PLAIN = "--plain" in sys.argv
 if PLAIN:
     plain_kernels.take_over()
 
-from benchmarks.fuzz.check import check  # noqa: E402 - kernels are taken over before they are compiled
+from benchmarks.fuzz import check as check_module  # noqa: E402 - kernels are taken over before they are compiled
 from benchmarks.fuzz.corpus import made_seeds  # noqa: E402
 from benchmarks.fuzz.lines import LinesReached  # noqa: E402
 from benchmarks.fuzz.mutate import MUTATIONS  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+# Seconds for one file, where loops are Python.
+PLAIN_SECONDS = 1200
 OURS = ("--plain", "--replay", "--keep")
 
 
@@ -68,7 +70,7 @@ def one_input(data: bytes) -> None:
     path = FOLDER / "input"
     path.write_bytes(data)
     try:
-        check(path, formats=(None,))
+        check_module.check(path, formats=(None,))
     except Exception as error:  # noqa: BLE001 - any exception is a finding
         keep(data, error)
 
@@ -109,6 +111,7 @@ def main() -> None:
                 one_input(path.read_bytes())
         reached.print()
         return
+    check_module.SECONDS = PLAIN_SECONDS if PLAIN else check_module.SECONDS
     print(f"{instrument_readers()} functions report what they reach", flush=True)
     arguments = [argument for argument in sys.argv if not argument.startswith(OURS)]
     atheris.Setup(arguments, one_input, custom_mutator=mutate)

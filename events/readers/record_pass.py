@@ -15,6 +15,7 @@ from events.readers.record_layout import (
     OUT_OF_SENSOR,
     SPECIAL,
     STRICT,
+    SYNC_RECORDS,
     RecordLayout,
     decode,
     find_records,
@@ -92,6 +93,7 @@ class RecordPass:
         self._next = place.position  # byte of the file that belongs at raw[_stop]
         self._end = end
         self._trusted = place.trusted
+        self._no_run_before = 0  # byte of the file; see `_find_run`
         self._descriptor: int | None = None
 
     @property
@@ -238,7 +240,7 @@ class RecordPass:
         self._have(SEARCH_BYTES)
         stop = min(self._stop, self._at + SEARCH_BYTES)
         at_end = stop == self._stop and self._next == self._end
-        found = find_records(self._raw, self._at, stop, self._layout, at_end)
+        found = self._find_run(stop, at_end)
         address_fine = records_in_step(self._raw, self._at, self._stop, 1, self._layout) == 1
         if found >= 0 and (found - self._at) % size != 0:
             self._skip(found - self._at)
@@ -250,6 +252,18 @@ class RecordPass:
             self._skip(size)
         else:
             self._trusted = True
+
+    def _find_run(self, stop: int, at_end: bool) -> int:
+        """Return the first byte of the buffer before `stop` from which records are in step, or -1.
+
+        Bytes are not looked at again where no run begins, or noise would take the square of its length.
+        """
+        start = self._next - self._stop  # byte of the file at the start of the buffer
+        first = max(self._at, self._no_run_before - start)
+        found = find_records(self._raw, first, stop, self._layout, at_end)
+        looked_at = stop if at_end else max(first, stop - SYNC_RECORDS * self._layout.record_bytes + 1)
+        self._no_run_before = start + (found if found >= 0 else looked_at)
+        return found
 
     def _in_order(self, last: int) -> bool:
         """Whether the clock goes on without a fall, over the next record, to the one at byte `last`."""
