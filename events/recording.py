@@ -152,6 +152,14 @@ class EventBuffer:
             self._events = np.empty(max(events, 2 * len(self._events)), EVENT_DTYPE)
         return self._events[:events]
 
+    def grow(self, events: int, *, kept: int) -> np.ndarray:
+        """Return memory for at least that many events, in which the first `kept` are as they were."""
+        if len(self._events) < events:
+            grown = np.empty(max(events, 2 * len(self._events)), EVENT_DTYPE)
+            grown[:kept] = self._events[:kept]
+            self._events = grown
+        return self._events
+
 
 class Bookmark(NamedTuple):
     """A place between two events of a recording, from which decoding can go on.
@@ -340,10 +348,12 @@ class Recording(ABC):
 
         Raises as `chunks` does.
         """
-        events = self.read()
-        room = buffer.room(len(events))
-        room[:] = events
-        return room
+        events = 0
+        for chunk in self.chunks():
+            room = buffer.grow(events + len(chunk), kept=events)
+            room[events : events + len(chunk)] = chunk
+            events += len(chunk)
+        return buffer.room(events)
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals in file order, shape [n], TRIGGER_DTYPE.

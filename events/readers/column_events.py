@@ -14,11 +14,15 @@ from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
+    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
     Recording,
 )
+
+# Rows and columns have 16 bits in memory; where nothing says the sensor, all of them may be.
+LARGEST_HW = (1 << 16, 1 << 16)
 
 US_PER_UNIT = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
@@ -110,6 +114,7 @@ class Block:
         t, x, y, p: The columns, shape [n], any number type.
         position: Gives the byte of a row in the file by its number, or of the part that holds all of them.
         row_bytes: Length of a row, or 0 where rows have no length of their own.
+        stop: Place behind the last row, in whatever the table counts: rows, or bytes of the file.
     """
 
     t: np.ndarray
@@ -118,10 +123,25 @@ class Block:
     p: np.ndarray
     position: Places
     row_bytes: int
+    stop: int
 
 
-# Opens the table for one pass, reporting rows it cannot even split into columns.
-OpenTable = Callable[[FileReport], AbstractContextManager[Iterator[Block]]]
+# Opens the table at a place for one pass, reporting rows it cannot even split into columns.
+OpenTable = Callable[[FileReport, int], AbstractContextManager[Iterator[Block]]]
+
+
+class TablePlace(NamedTuple):
+    """Where decoding stood.
+
+    Attributes:
+        place: Of the table, at or before the rows at hand: where these are decoded from once more.
+        report: What had been found up to there.
+        events: Events behind it that have been delivered.
+    """
+
+    place: int
+    report: FileReport
+    events: int
 
 
 class ColumnRecording(Recording):
@@ -137,8 +157,12 @@ class ColumnRecording(Recording):
         unit: str | None,
         sensor_hw: tuple[int, int] | None,
         facts: dict[str, Any],
+        first_place: int = 0,
     ) -> None:
-        """Describe the table; no row is read yet. `sensor_hw` None takes it from the events."""
+        """Describe the table; no row is read yet.
+
+        `sensor_hw` None takes it from the events; `first_place` is that of the first row.
+        """
         self.path = source.path
         self.format = name
         self.facts = facts
@@ -149,6 +173,8 @@ class ColumnRecording(Recording):
         self._unit = unit
         self._sensor_hw = options.sensor_hw or sensor_hw
         self._room = EventBuffer()
+        self._first_place = first_place
+        self._reached: TablePlace | None = None
 
     @cached_property
     def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
@@ -156,36 +182,65 @@ class ColumnRecording(Recording):
         if self._sensor_hw is not None:
             return self._sensor_hw
         last_y = last_x = 0
-        with self._open_table(FileReport("", self.format)) as blocks:
+        with self._open_table(FileReport("", self.format), self._first_place) as blocks:
             for block in blocks:
-                events, _ = self._events(block, None)
+                events, _ = self._events(block)
                 last_y = max(last_y, int(events["y"].max(initial=0)))
                 last_x = max(last_x, int(events["x"].max(initial=0)))
         return last_y + 1, last_x + 1
 
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
+        report = FileReport(str(self.path), self.format, bytes_total=self._size)
+        yield from self._decode(TablePlace(self._first_place, report, 0), max_events)
+
+    def bookmark(self) -> Bookmark | None:
+        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
+        return None if self._reached is None else Bookmark(self._reached, self.report.copy())
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        yield from self._decode(place.at, max_events)
+
+    def _decode(self, reached: TablePlace, max_events: int) -> Iterator[np.ndarray]:
+        """Yield the events behind a place."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        sensor_hw = self.sensor_hw
-        self.report = FileReport(str(self.path), self.format, bytes_total=self._size)
-        with self._open_table(self.report) as blocks:
+        place, before, known = reached
+        self.report, self._reached = before.copy(), None
+        with self._open_table(self.report, place) as blocks:
             for block in blocks:
-                events, bad = self._events(block, sensor_hw)
+                events, bad = self._events(block)
                 good = self._leave_out(block, bad)
                 if good < len(bad):  # strict: first deliver what is good
                     events = events[: good - int(np.count_nonzero(bad[:good]))]
-                for start in range(0, len(events), max_events):
-                    yield self._counted(events[start : start + max_events])
+                start = min(known, len(events))
+                if start:
+                    self._count(events[:start])
+                known -= start
+                for first in range(start, len(events), max_events):
+                    chunk = events[first : first + max_events]
+                    self._count(chunk)
+                    self._reached = TablePlace(place, before, first + len(chunk))
+                    yield chunk
                 if good < len(bad):
-                    self._raise_damage(block, good, sensor_hw)
+                    self._raise_damage(block, good)
+                place, before = block.stop, self.report.copy()
         self.report.bytes_read = self._size - self.report.bytes_skipped
 
-    def _events(self, block: Block, sensor_hw: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the good rows as events, and which rows are bad: shape [n], 1 outside, 2 no event at all."""
+    @property
+    def _bounds(self) -> tuple[int, int]:
+        """Height and width within which rows are events."""
+        return self._sensor_hw or LARGEST_HW
+
+    def _events(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return the good rows as events, and which rows are bad: shape [n], 1 outside, 2 no event at all.
+
+        The events are in memory that the next call overwrites.
+        """
         if all(column.dtype.kind in "iu" for column in (block.t, block.x, block.y, block.p)):
-            return self._whole_events(block, sensor_hw or (1 << 16, 1 << 16))
-        height, width = sensor_hw or (1 << 16, 1 << 16)
+            return self._whole_events(block)
+        height, width = self._bounds
         inside = (block.x >= 0) & (block.x < width) & (block.y >= 0) & (block.y < height)
         whole = (block.x == np.floor(block.x)) & (block.y == np.floor(block.y))
         polarity = (block.p == 0) | (block.p == 1) | (block.p == -1)
@@ -199,14 +254,16 @@ class ColumnRecording(Recording):
         events["p"] = block.p[good] > 0
         return events, bad
 
-    def _whole_events(self, block: Block, sensor_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same as `_events`, in memory that the next call overwrites, for whole numbers."""
+    def _whole_events(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as `_events` for whole numbers."""
         rows = len(block.t)
         room = self._room.room(rows)
         bad = np.empty(rows, np.uint8)
-        x, y, p = (column.astype(np.int64) for column in (block.x, block.y, block.p))
-        t = self._microseconds(block.t)
-        n = pack_rows(t, x, y, p, sensor_hw, room.view(np.int64), bad)
+        small = block.x.dtype == block.y.dtype == np.uint16
+        pixel = np.uint16 if small else np.int64
+        x, y = (np.ascontiguousarray(column, pixel) for column in (block.x, block.y))
+        p = np.ascontiguousarray(block.p, np.int64)
+        n = pack_rows(self._microseconds(block.t), x, y, p, self._bounds, room.view(np.int64), bad)
         return room[:n], bad
 
     def _microseconds(self, t: np.ndarray) -> np.ndarray:
@@ -214,7 +271,8 @@ class ColumnRecording(Recording):
         whole = np.issubdtype(t.dtype, np.integer)
         factor = US_PER_UNIT[self._unit or ("us" if whole else "s")]
         if whole:
-            return t.astype(np.int64) * factor
+            t = np.ascontiguousarray(t, np.int64)
+            return t if factor == 1 else t * factor
         return np.rint(t * factor).astype(np.int64)
 
     def _leave_out(self, block: Block, bad: np.ndarray) -> int:
@@ -237,16 +295,17 @@ class ColumnRecording(Recording):
         if note not in self.report.notes:
             self.report.notes.append(note)
 
-    def _raise_damage(self, block: Block, row: int, sensor_hw: tuple[int, int]) -> None:
+    def _raise_damage(self, block: Block, row: int) -> None:
         """Raise for a row that is no event of this sensor."""
+        height, width = self._bounds
         found = ", ".join(f"{name}={getattr(block, name)[row]}" for name in "txyp")
         raise DamagedRecording(
             f"{self.path}: byte {int(block.position[row])}: {found} is no event of a sensor of "
-            f"{sensor_hw[0]}x{sensor_hw[1]}; read with damage 'skip' to leave it out"
+            f"{height}x{width}; read with damage 'skip' to leave it out"
         )
 
-    def _counted(self, events: np.ndarray) -> np.ndarray:
-        """Add events to the report and return them."""
+    def _count(self, events: np.ndarray) -> None:
+        """Add events, at least one, to the report."""
         report = self.report
         previous = report.t_last_us if report.t_last_us is not None else int(events["t"][0])
         falls, deepest = count_falls(events.view(np.int64), previous)
@@ -256,4 +315,3 @@ class ColumnRecording(Recording):
             report.t_first_us = int(events["t"][0])
         report.t_last_us = int(events["t"][-1])
         report.events += len(events)
-        return events

@@ -20,7 +20,8 @@ def pack_rows(
     """Write the sound rows as events and say what the others are.
 
     Args:
-        t, x, y, p: Columns, int64, shape [n]; t in microseconds, p 1 for ON, 0 or -1 for OFF.
+        t, p: Columns, int64, shape [n]; t in microseconds, p 1 for ON, 0 or -1 for OFF.
+        x, y: Columns, int64 or uint16, shape [n].
         sensor_hw: Height and width in pixels.
         words: Room for the events, two int64 for an event of EVENT_DTYPE, shape [2 n].
         bad: Gets SOUND, OUTSIDE or NO_EVENT for each row, uint8, shape [n].
@@ -31,14 +32,15 @@ def pack_rows(
     height, width = sensor_hw
     n = 0
     for i in range(len(t)):
-        if p[i] < -1 or p[i] > 1:
+        column, row, polarity = np.int64(x[i]), np.int64(y[i]), p[i]
+        if polarity < -1 or polarity > 1:
             bad[i] = NO_EVENT
-        elif x[i] < 0 or x[i] >= width or y[i] < 0 or y[i] >= height:
+        elif column < 0 or column >= width or row < 0 or row >= height:
             bad[i] = OUTSIDE
         else:
             bad[i] = SOUND
             words[2 * n] = t[i]
-            words[2 * n + 1] = x[i] | y[i] << 16 | np.int64(p[i] == 1) << 32
+            words[2 * n + 1] = column | row << 16 | np.int64(polarity == 1) << 32
             n += 1
     return n
 

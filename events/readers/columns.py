@@ -96,10 +96,11 @@ def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
         check_numbers(parts, source.path)
 
     @contextmanager
-    def table(report: FileReport) -> Iterator[Iterator[Block]]:
+    def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
         with ExitStack() as stack:
             streams = [stack.enter_context(open_file(source.path)) for _ in parts]
-            yield read_blocks(parts, streams, source.path, report, parts[0].start, options.damage == "strict")
+            base = parts[0].start
+            yield read_blocks(parts, streams, source.path, report, base, start, options.damage == "strict")
 
     facts = {"arrays": describe(parts)}
     return ColumnRecording(
@@ -117,10 +118,10 @@ def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
         base = archive.getinfo(f"{parts[0].name}.npy").header_offset
 
     @contextmanager
-    def table(report: FileReport) -> Iterator[Iterator[Block]]:
+    def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
         with open_archive(source.path) as archive, ExitStack() as stack:
             streams = [stack.enter_context(archive.open(f"{part.name}.npy")) for part in parts]
-            yield read_blocks(parts, streams, source.path, report, base, options.damage == "strict")
+            yield read_blocks(parts, streams, source.path, report, base, start, options.damage == "strict")
 
     facts = {"arrays": describe(parts)}
     return ColumnRecording(
@@ -295,17 +296,23 @@ def describe(parts: list[Part]) -> dict[str, str]:
 
 
 def read_blocks(
-    parts: list[Part], streams: list[IO[bytes]], path: Path, report: FileReport, base: int, strict: bool
+    parts: list[Part],
+    streams: list[IO[bytes]],
+    path: Path,
+    report: FileReport,
+    base: int,
+    start: int,
+    strict: bool,
 ) -> Iterator[Block]:
-    """Yield the rows of arrays of one length, read side by side; `base` is the byte of the first row.
+    """Yield the rows from `start` on of arrays of one length, read side by side; `base` is the byte of row 0.
 
     In an archive, whose rows have no byte of their own, positions are those in the unpacked first array.
     """
     for part, stream in zip(parts, streams, strict=True):
-        stream.seek(part.start)
+        stream.seek(part.start + start * part.row_bytes)
     rows = parts[0].shape[0]
     row_bytes = sum(part.row_bytes for part in parts)
-    for first in range(0, rows, ROWS_AT_A_TIME):
+    for first in range(start, rows, ROWS_AT_A_TIME):
         count = min(ROWS_AT_A_TIME, rows - first)
         pieces = [stream.read(count * part.row_bytes) for part, stream in zip(parts, streams, strict=True)]
         whole = min(len(piece) // part.row_bytes for part, piece in zip(parts, pieces, strict=True))
@@ -318,7 +325,7 @@ def read_blocks(
                     array if pick is None else array[:, pick] if array.ndim == 2 else array[pick]
                 )
         positions = EvenPlaces(base + first * parts[0].row_bytes, parts[0].row_bytes)
-        yield Block(**columns, position=positions, row_bytes=row_bytes)
+        yield Block(**columns, position=positions, row_bytes=row_bytes, stop=first + whole)
         if whole < count:
             row = first + whole
             inside = any(

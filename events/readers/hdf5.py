@@ -59,10 +59,11 @@ class Hdf5Recording(ColumnRecording):
         self._notes = notes
 
         @contextmanager
-        def table(report: FileReport) -> Iterator[Iterator[Block]]:
-            report.notes.extend(notes)
+        def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
+            if start == first_row:
+                report.notes.extend(notes)
             with self._open_events() as where:
-                yield read_blocks(where, report, first_row=first_row, strict=options.damage == "strict")
+                yield read_blocks(where, report, first_row=start, strict=options.damage == "strict")
 
         with self._open_events() as where:
             facts = {"layout": layout.name, "place": layout.place, "columns": number_types(where)}
@@ -74,6 +75,7 @@ class Hdf5Recording(ColumnRecording):
             unit=None,
             sensor_hw=layout.sensor_hw,
             facts=facts | layout.facts,
+            first_place=first_row,
         )
 
     @contextmanager

@@ -230,7 +230,9 @@ def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int) -> B
     t, offset = columns["t"], where.t_offset_us
     if offset:
         columns["t"] = t.astype(np.int64) + offset if t.dtype.kind in "iu" else t + offset / 1e6
-    return Block(**columns, position=RowPlaces(where.fields["t"][0], first), row_bytes=where.row_bytes)
+    places = RowPlaces(where.fields["t"][0], first)
+    stop = first + len(columns["t"])
+    return Block(**columns, position=places, row_bytes=where.row_bytes, stop=stop)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def open_mat(source: Source, options: ReadOptions) -> ColumnRecording:
     sensor_hw = options.sensor_hw or DAVIS240C
 
     @contextmanager
-    def table(_report: FileReport) -> Iterator[Iterator[Block]]:
-        yield read_blocks(source, columns, rows, sensor_hw[0])
+    def table(_report: FileReport, start: int) -> Iterator[Iterator[Block]]:
+        yield read_blocks(source, columns, range(start, rows), sensor_hw[0])
 
     facts = {
         "variables": ", ".join(column.name for column in columns.values()),
@@ -98,17 +98,19 @@ def length(shape: tuple[int, ...]) -> int | None:
     return None
 
 
-def read_blocks(source: Source, variables: dict[str, MatVariable], rows: int, height: int) -> Iterator[Block]:
-    """Yield the events, y counted from the top of `height` rows."""
+def read_blocks(
+    source: Source, variables: dict[str, MatVariable], rows: range, height: int
+) -> Iterator[Block]:
+    """Yield some events, y counted from the top of `height` rows."""
     most = LARGEST_BYTES + (1 << 16)
     columns = {field: read_numbers(source, variable, most) for field, variable in variables.items()}
     columns["t"] = whole_times(columns["t"])
     y = columns["y"]
     columns["y"] = height - 1 - (y if y.dtype.kind == "f" else y.astype(np.int64))
     places = EvenPlaces(variables["t"].position, 0)
-    for first in range(0, rows, ROWS_AT_A_TIME):
+    for first in rows[::ROWS_AT_A_TIME]:
         part = {field: column[first : first + ROWS_AT_A_TIME] for field, column in columns.items()}
-        yield Block(**part, position=places, row_bytes=0)
+        yield Block(**part, position=places, row_bytes=0, stop=first + ROWS_AT_A_TIME)
 
 
 def whole_times(t: np.ndarray) -> np.ndarray:

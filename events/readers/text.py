@@ -7,14 +7,14 @@ the Robotics and Perception Group's "t x y p" in seconds. Anything else could me
 
 Time is microseconds where the column has no decimal point in the first lines, and seconds where it has.
 A last line without a line end is taken for cut off, unless polarity is the last column and is there.
-The sensor's size is taken from Prophesee's `% geometry` comment, or from a first line of width and height,
-with which the text files of rpg_e2vid begin. `salvage` does the same as `skip`: lines have no place to get
-out of step.
+Blank lines and comments are passed over anywhere. The sensor's size is taken from Prophesee's `% geometry`
+comment, or from a first line of width and height, with which the text files of rpg_e2vid begin. `salvage`
+does the same as `skip`: lines have no place to get out of step.
 """
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,18 +22,22 @@ from typing import NamedTuple
 import numpy as np
 
 from events.errors import DamagedRecording, UnknownFormat
+from events.readers.byte_window import READ_BYTES, ByteWindow
 from events.readers.column_events import Block, ColumnRecording, Columns, match_names, parse_columns
-from events.readers.columns import open_file
 from events.readers.conventions import only_plain_conventions
 from events.readers.source import Source
+from events.readers.text_lines import LINE, POLARITY, SHORTEST_LINE, SPACE, TAB, TIME, X, Y, parse_lines
 from events.recording import FileReport, ReadOptions
 
-# Bytes of lines parsed at a time.
-PIECE_BYTES = 1 << 20
+# Lines at the start that tell the unit of time.
+LOOKED_AT_LINES = 100
+
+# Powers of ten that make microseconds of a time.
+MICROSECONDS = {"us": 0, "ms": 3, "s": 6}
 
 NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\Z")
-POLARITY_WORDS = {"true": 1.0, "false": 0.0}
+POLARITY_WORDS = ("true", "false")
 
 # Prophesee's metavision_file_to_csv writes x,y,p,t. Source: openeb, metavision_file_to_csv.cpp.
 GEOMETRY = re.compile(r"%\s*geometry[:\s]\s*(\d{1,5})\s*[x,]\s*(\d{1,5})\s*\Z", re.IGNORECASE)
@@ -47,12 +51,14 @@ class TextLayout:
 
     Attributes:
         delimiter: Between columns; None for any white space.
+        separator: The byte that it most often is.
         columns: Which column holds what, with the unit of time.
         data_offset: Byte of the first line of data.
         sensor_hw: Height and width in pixels; None where the first lines do not say.
     """
 
     delimiter: str | None
+    separator: int
     columns: Columns
     data_offset: int
     sensor_hw: tuple[int, int] | None = None
@@ -72,8 +78,9 @@ def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
     layout = text_layout(source, options)
 
     @contextmanager
-    def table(report: FileReport) -> Iterator[Iterator[Block]]:
-        yield read_blocks(source.path, layout, report, strict=options.damage == "strict")
+    def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
+        with closing(ByteWindow(source, start)) as window:
+            yield read_blocks(window, source, layout, report, strict=options.damage == "strict")
 
     order = sorted("txyp", key=lambda field: getattr(layout.columns, field))
     facts = {"columns": ",".join(order), "unit": layout.columns.unit}
@@ -82,9 +89,10 @@ def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
         options,
         name="csv",
         open_table=table,
-        unit=layout.columns.unit,
+        unit="us",
         sensor_hw=layout.sensor_hw,
         facts=facts,
+        first_place=layout.data_offset,
     )
 
 
@@ -162,14 +170,16 @@ def text_layout(source: Source, options: ReadOptions) -> TextLayout:
             "expected t, x, y, p"
         )
     if columns.unit is None:
-        lines = source.head[start.data_offset :].decode("utf-8", errors="replace").splitlines()
+        head = source.head[start.data_offset :].decode("utf-8", errors="replace")
+        lines = head.splitlines()[:LOOKED_AT_LINES]
         times = [
             items[columns.t] for items in (split(line, delimiter) for line in lines) if len(items) > columns.t
         ]
         columns = columns._replace(
             unit="s" if any(mark in time for time in times for mark in ".eE") else "us"
         )
-    return TextLayout(delimiter, columns, start.data_offset, sensor_of(start))
+    separator = ord(delimiter) if delimiter else TAB if "\t" in start.line else SPACE
+    return TextLayout(delimiter, separator, columns, start.data_offset, sensor_of(start))
 
 
 def sensor_of(start: Start) -> tuple[int, int] | None:
@@ -201,85 +211,106 @@ def order_of(start: Start, delimiter: str | None, options: ReadOptions) -> Colum
     return None
 
 
-def read_blocks(path: Path, layout: TextLayout, report: FileReport, *, strict: bool) -> Iterator[Block]:
-    """Yield the rows of the file, some 1 MiB of lines at a time."""
-    with open_file(path) as stream:
-        position = layout.data_offset
-        stream.seek(position)
-        rest = b""
-        while piece := stream.read(PIECE_BYTES):
-            lines, mark, rest = (rest + piece).rpartition(b"\n")
-            if mark:
-                yield parse(lines + mark, position, path, layout, report, strict)
-                position += len(lines) + 1
-        if rest.strip():
-            yield from last_line(rest, position, path, layout, report, strict)
+@dataclass(frozen=True)
+class LinePlaces:
+    """Where lines are, some of which lie between `base` and the next piece of the file."""
+
+    base: int
+    lines: np.ndarray
+
+    def __getitem__(self, row: int, /) -> int:
+        """Return the byte of a row."""
+        return self.base + int(self.lines[row])
 
 
-def parse(
-    lines: bytes, position: int, path: Path, layout: TextLayout, report: FileReport, strict: bool
-) -> Block:
-    """Turn whole lines into columns; lines that are none are reported and left out."""
-    starts = (
-        position + np.concatenate(([0], np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1))[:-1]
+def read_blocks(
+    window: ByteWindow, source: Source, layout: TextLayout, report: FileReport, *, strict: bool
+) -> Iterator[Block]:
+    """Yield the rows of the file, some 512 KiB of lines at a time; each block voids the one before."""
+    columns = np.empty((5, READ_BYTES // SHORTEST_LINE), np.int64)
+    pending = 0  # bytes of a line whose end has not been read
+    while window.have(2 * pending + 1) or window.stop > window.at + pending:
+        base = window.position - window.at
+        rows, damage = parse_window(window, layout, columns, strict=strict)
+        stopped = strict and damage[0]
+        pending = 0 if stopped or rows == columns.shape[1] else window.stop - window.at
+        if damage[0] and not (stopped and rows):
+            note_malformed(window, damage, base, source.path, report, strict=strict)
+        if rows:
+            yield block_of(columns[:, :rows], base, window.position)
+    if window.stop > window.at:
+        yield from last_line(window, source.path, layout, columns, report, strict=strict)
+
+
+def parse_window(
+    window: ByteWindow, layout: TextLayout, columns: np.ndarray, *, strict: bool
+) -> tuple[int, np.ndarray]:
+    """Parse the whole lines in a window; return the rows written and the damage, as `parse_lines` does."""
+    fields = np.full(max(layout.columns[:4]) + 1, LINE)
+    fields[list(layout.columns[:4])] = TIME, X, Y, POLARITY
+    damage = np.empty(3, np.int64)
+    unit = MICROSECONDS[layout.columns.unit or "us"]
+    after, rows = parse_lines(
+        window.raw, window.at, window.stop, layout.separator, fields, unit, strict, columns, damage
     )
-    text = lines.decode("utf-8", errors="replace").split("\n")[:-1]
-    order = layout.columns[:4]
-    try:
-        rows = np.loadtxt(text, delimiter=layout.delimiter, usecols=order, ndmin=2, comments=None)
-    except ValueError:
-        rows = np.empty((0, 4))
-    if len(rows) != len(text):  # blank or malformed lines: find out which
-        parsed = [numbers(line, layout) for line in text]
-        lengths = np.diff(starts, append=position + len(lines))
-        for line, start, length, row in zip(text, starts, lengths, parsed, strict=True):
-            if row is None and line.strip():
-                report_malformed(line, int(start), int(length), path, report, strict)
-        kept = [i for i, row in enumerate(parsed) if row is not None]
-        rows = np.array([parsed[i] for i in kept], dtype=np.float64).reshape(-1, 4)
-        starts = starts[kept]
-    t = rows[:, 0]
-    return Block(t, rows[:, 1], rows[:, 2], rows[:, 3], position=starts, row_bytes=0)
+    window.at = int(after)
+    return rows, damage
 
 
-def numbers(line: str, layout: TextLayout) -> list[float] | None:
-    """Return t, x, y and p of a line, or None where it is no event."""
-    items = split(line, layout.delimiter)
-    if len(items) <= max(layout.columns[:4]):
-        return None
-    picked = [items[column] for column in layout.columns[:4]]
-    picked[3] = str(POLARITY_WORDS.get(picked[3].lower(), picked[3]))
-    return [float(item) for item in picked] if all(NUMBER.match(item) for item in picked) else None
+def block_of(columns: np.ndarray, base: int, stop: int) -> Block:
+    """Return rows as `parse_lines` writes them, of lines counted from byte `base` of the file."""
+    return Block(
+        t=columns[TIME],
+        x=columns[X],
+        y=columns[Y],
+        p=columns[POLARITY],
+        position=LinePlaces(base, columns[LINE]),
+        row_bytes=0,
+        stop=stop,
+    )
 
 
-def report_malformed(
-    line: str, position: int, length: int, path: Path, report: FileReport, strict: bool
+def note_malformed(
+    window: ByteWindow, damage: np.ndarray, base: int, path: Path, report: FileReport, *, strict: bool
 ) -> None:
-    """Report a line that is no event; it has `length` bytes with its end."""
+    """Report lines that are no event."""
+    first = int(damage[2])
     if report.first_damage_byte is None:
-        report.first_damage_byte = position
+        report.first_damage_byte = base + first
     if strict:
+        line = window.raw[first : first + 400].tobytes().split(b"\n")[0].decode("utf-8", errors="replace")
         raise DamagedRecording(
-            f"{path}: byte {position}: line {line.strip()[:60]!r} is no event; "
+            f"{path}: byte {base + first}: line {line.strip()[:60]!r} is no event; "
             "read with damage 'skip' to leave it out"
         )
-    report.bytes_skipped += length
+    report.bytes_skipped += int(damage[1])
     note = "lines that are no event are left out"
     if note not in report.notes:
         report.notes.append(note)
 
 
 def last_line(
-    rest: bytes, position: int, path: Path, layout: TextLayout, report: FileReport, strict: bool
+    window: ByteWindow,
+    path: Path,
+    layout: TextLayout,
+    columns: np.ndarray,
+    report: FileReport,
+    *,
+    strict: bool,
 ) -> Iterator[Block]:
     """Yield the last line, which has no end, if it can be whole."""
-    columns = layout.columns
-    items = split(rest.decode("utf-8", errors="replace"), layout.delimiter)
-    if columns.p == max(columns[:4]) == len(items) - 1 and numbers(
-        rest.decode("utf-8", errors="replace"), layout
-    ):
-        yield parse(rest + b"\n", position, path, layout, report, strict)
+    position = window.position
+    rest = window.raw[window.at : window.stop].tobytes()
+    if not rest.strip():
         return
+    order = layout.columns[:4]
+    items = split(rest.decode("utf-8", errors="replace"), layout.delimiter)
+    if layout.columns.p == max(order) == len(items) - 1:
+        window.raw, window.at, window.stop = np.frombuffer(rest + b"\n", np.uint8), 0, len(rest) + 1
+        rows, _ = parse_window(window, layout, columns, strict=True)
+        if rows:
+            yield block_of(columns[:, :rows], position, position + len(rest))
+            return
     if report.first_damage_byte is None:
         report.first_damage_byte = position
     if strict:
