@@ -33,6 +33,28 @@ NEURONS = {
     "quantlif": "membrane of three levels",
     "mlif": "spikes of value 1, 2 or 4",
 }
+MODELS = {
+    "vgg5": "small, ours",
+    "vgg7": "LT-SNN",
+    "vgg9": "LT-SNN",
+    "vgg11": "LT-SNN",
+    "vggsnn": "M-LIF, strides in place of pools",
+    "vggsnn_pool": "TET; SpQuant-SNN's VGG-9",
+    "mobilenet": "LT-SNN, 5 blocks, without their padding",
+    "mobilenet_wide": "LT-SNN, 6 blocks, without their padding",
+    "mobilenet_wide_postpool": "LT-SNN, 6 blocks, spikes are pooled, without their padding",
+    "mobilenet_depthwise": "5 blocks, true depth-wise convolutions",
+    "mobilenet_wide_depthwise": "6 blocks, true depth-wise convolutions",
+    "mobilenet_published": "LT-SNN as released",
+    "mobilenet_wide_published": "LT-SNN as released",
+    "mobilenet_wide_postpool_published": "LT-SNN as released",
+    "resnet18": "LT-SNN",
+    "resnet19": "LT-SNN",
+    "preact_resnet18": "neurons before the convolutions",
+    "spikformer_4_256": "transformer, 4x4 pixels a token",
+    "spikformer_4_384": "transformer, 4x4 pixels a token",
+    "spikformer_16_256": "transformer for recordings, 16x16 pixels a token",
+}
 EXECUTORS = {
     "auto": "the fastest that can",
     "reference": "plain torch, the definition",
@@ -86,6 +108,14 @@ def run_classify_command(
             help="What the folder of recordings is: a name shown by `events datasets`.", show_default=False
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"The network. {_explained(MODELS)}", show_default=False),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Factor on the channels of every layer; 1 is as published.", show_default=False),
+    ] = None,
     neuron: Annotated[
         str | None,
         typer.Option(
@@ -131,6 +161,8 @@ def run_classify_command(
 
       pipelines run classify my.toml --data my.zarr --seed 1   own settings, own store
 
+      pipelines run classify --model resnet19 --width 0.25     another network, a quarter as wide
+
       pipelines run classify --neuron mlif                     other neurons
 
       pipelines run classify --neuron mlif --set model.neuron.lanes=4
@@ -146,6 +178,8 @@ def run_classify_command(
             dataset=dataset,
             seed=seed,
             devices=devices,
+            model=model,
+            width=width,
             neuron=neuron,
             executor=executor,
         )
@@ -179,6 +213,8 @@ def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
         "dataset": "data.dataset",
         "seed": "seed",
         "devices": "training.devices",
+        "model": "model.name",
+        "width": "model.width",
         "neuron": "model.neuron.preset",
         "executor": "model.executor",
     }
@@ -186,13 +222,15 @@ def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
     for option, value in options.items():
         if value is not None:
             _check_name(option, value)
-            changes.append(f"{names[option]}={value if isinstance(value, int) else json.dumps(str(value))}")
+            changes.append(
+                f"{names[option]}={value if isinstance(value, int | float) else json.dumps(str(value))}"
+            )
     return changes
 
 
 def _check_name(option: str, value: Any) -> None:
     """Raise ExperimentError where the name after an option is not known."""
-    known = {"neuron": NEURONS, "executor": EXECUTORS}.get(option)
+    known = {"model": MODELS, "neuron": NEURONS, "executor": EXECUTORS}.get(option)
     if known is not None and value not in known:
         raise ExperimentError(
             f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
@@ -209,7 +247,8 @@ def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | 
     if experiment is not None or changes or out is not None:
         raise ExperimentError(
             "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
-            "--dataset, --neuron, --executor, --seed, --devices and --out, or start a new run"
+            "--dataset, --model, --width, --neuron, --executor, --seed, --devices and --out, "
+            "or start a new run"
         )
 
 

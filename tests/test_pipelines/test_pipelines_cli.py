@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from pipelines import cli
 from pipelines.display import Silent
 from pipelines.settings_tree import build_settings
+from snn.models.registry import MODELS
 from snn.neurons.executors import EXECUTORS
 from snn.neurons.settings import NEURONS, NeuronSettings
 
@@ -148,6 +149,11 @@ def test_experiments_are_listed():
             1,
             "no-such-run/settings.json: not found; no run here",
         ),
+        (
+            ["run", "classify", "--model", "resnet91"],
+            2,
+            "--model: found 'resnet91', expected one of vgg5, ",
+        ),
         (["run", "classify", "digits", "--resume", "x"], 2, "--resume goes on with the run's own settings"),
         (["evaluate", "no-such-run"], 1, "no run here; `pipelines run classify` makes one"),
         (["report", "no-such-run"], 1, "the run has not finished"),
@@ -163,11 +169,12 @@ def test_errors_are_one_line_with_an_exit_code(arguments, code, message, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_help_teaches_the_neurons_and_executors_there_are():
+def test_help_teaches_the_models_neurons_and_executors_there_are():
+    assert tuple(cli.MODELS) == tuple(MODELS)
     assert tuple(cli.NEURONS) == tuple(NEURONS)
     assert tuple(cli.EXECUTORS) == EXECUTORS
     shown = run("run", "classify", "--help").stdout
-    assert all(f"{name}: " in shown for name in (*NEURONS, *EXECUTORS))
+    assert all(f"{name}: " in shown for name in (*MODELS, *NEURONS, *EXECUTORS))
 
 
 def test_a_run_of_an_earlier_version_says_what_was_renamed(finished_run, tmp_path):
