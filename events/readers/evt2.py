@@ -41,9 +41,6 @@ TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED = 0x8, 0xA, 0xE, 0xF
 LOW_BITS = 6
 HIGH_BITS = 28
 
-# Words decoded at a time on the assumption that all are events: a camera puts some 100 between two TIME_HIGH.
-GROUP = 16
-
 
 def open_evt2(source: Source, options: ReadOptions) -> WordRecording:
     """Open an EVT 2.0 recording."""
@@ -71,61 +68,19 @@ def decode_run(
     words: np.ndarray, i: int, out: np.ndarray, n: int, stop: int, triggers: np.ndarray, state: np.ndarray
 ) -> tuple[int, int, int]:
     """Decode words from i on into events n to `stop`; return the next word and event, and a code."""
-    code = FINE
-    while code == FINE and i < len(words) and n < stop:
-        full = i + GROUP <= len(words) and n + GROUP <= stop
-        if full and decode_group(words[i : i + GROUP], out[2 * n : 2 * (n + GROUP)], state):
-            i += GROUP
-            n += GROUP
-        else:
-            i, n, code = decode_singly(words, i, min(i + GROUP, len(words)), out, n, stop, triggers, state)
-    return i, n, code
-
-
-@njit(cache=True, nogil=True)
-def decode_group(words: np.ndarray, out: np.ndarray, state: np.ndarray) -> bool:
-    """Decode words as events; where False, one is no event of the sensor, and what is in `out` is void.
-
-    No branch, so that it runs on vector units.
-    """
-    base_us = state[BASE_US]
-    last_x = state[WIDTH] - 1 if state[HIGH] >= 0 else -1
-    last_y = state[HEIGHT] - 1
-    bad = np.int64(0)
-    for i in range(GROUP):
-        word = np.int64(words[i])
-        x = (word >> 11) & 0x7FF
-        y = word & 0x7FF
-        bad |= (word >> 29) | ((last_x - x) | (last_y - y)) >> 63
-        out[2 * i] = base_us + ((word >> 22) & 0x3F)
-        out[2 * i + 1] = x | (y << 16) | ((word >> 28) << 32)
-    return bool(bad == 0)
-
-
-@njit(cache=True, nogil=True)
-def decode_singly(
-    words: np.ndarray,
-    i: int,
-    end: int,
-    out: np.ndarray,
-    n: int,
-    stop: int,
-    triggers: np.ndarray,
-    state: np.ndarray,
-) -> tuple[int, int, int]:
-    """Decode words from i to `end` into events n to `stop`; return the next word and event, and a code."""
     height = np.uint32(state[HEIGHT])
     # No column is inside before the first TIME_HIGH.
     width = np.uint32(state[WIDTH] if state[HIGH] >= 0 else 0)
     base_us = state[BASE_US]
-    while i < end and n < stop:
-        word = words[i]
+    while i < len(words) and n < stop:
+        word = words[np.uint64(i)]
         kind = word >> np.uint32(28)
         x = (word >> np.uint32(11)) & np.uint32(0x7FF)
         y = word & np.uint32(0x7FF)
         if kind <= 1 and x < width and y < height:
-            out[2 * n] = base_us + np.int64((word >> np.uint32(22)) & np.uint32(0x3F))
-            out[2 * n + 1] = np.int64(x) | (np.int64(y) << 16) | (np.int64(kind) << 32)
+            at = np.uint64(2 * n)
+            out[at] = base_us + np.int64((word >> np.uint32(22)) & np.uint32(0x3F))
+            out[at + np.uint64(1)] = np.int64(x) | (np.int64(y) << 16) | (np.int64(kind) << 32)
             n += 1
         elif kind == TIME_HIGH:
             high = np.int64(word & np.uint32(0xFFFFFFF))

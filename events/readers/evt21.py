@@ -151,8 +151,9 @@ def decode_run(
     width = state[WIDTH] if state[HIGH] >= 0 else 0  # no column is inside before the first time
     base_us = state[BASE_US]
     while i < len(words) and n < stop:
-        upper = np.int64((words[i] >> np.uint64(32 - turn)) & np.uint64(0xFFFFFFFF))
-        mask = np.int64((words[i] >> np.uint64(turn)) & np.uint64(0xFFFFFFFF))
+        word = words[np.uint64(i)]
+        upper = np.int64((word >> np.uint64(32 - turn)) & np.uint64(0xFFFFFFFF))
+        mask = np.int64((word >> np.uint64(turn)) & np.uint64(0xFFFFFFFF))
         kind = upper >> 28
         if kind <= 1:
             x, y = (upper >> 11) & 0x7FF, upper & 0x7FF
@@ -160,8 +161,9 @@ def decode_run(
             pixel = x | (y << 16) | (kind << 32)
             if x + VECTOR <= width and y < height and n + VECTOR <= len(out) // 2:
                 while mask != 0:
-                    out[2 * n] = time_us
-                    out[2 * n + 1] = pixel + lowest_bit(mask)
+                    at = np.uint64(2 * n)
+                    out[at] = time_us
+                    out[at + np.uint64(1)] = pixel + lowest_bit(mask)
                     n += 1
                     mask &= mask - 1
             else:
