@@ -1,16 +1,21 @@
-"""How fast each format's reader decodes, beside other packages that are installed.
+"""How fast each format's reader decodes, beside every other package that reads it; prints a table.
 
-    .venv/bin/python benchmarks/decode_formats.py --formats dat,evt2 --peers PEERS/site-packages
+    taskset -c 0 .venv/bin/python benchmarks/decode_formats.py --peers PEERS/site-packages
+    taskset -c 0 .venv/bin/python benchmarks/decode_formats.py --peers PEERS/site-packages --file REAL.raw
 
-One core, files in the page cache, written by our own writers: uniform addresses, times in order, and for
-formats with vectors a second file of rows (`evt3:rows`). Interleaved rounds: every round runs all readers
-once, and a ratio is the median over rounds of a reader's CPU time by ours. Peers that are not installed are
-left out; one that does not return as many events as were written is named as wrong. Only the number is
-compared: expelliarmus 1.1.12 gives the right number of EVT 3 events with wrong times.
-A format is a line of `CASES`, a peer's reader a line of `PEERS`.
+One core, one process, files in the page cache, written by our own writers: uniform addresses, times in order,
+and for formats with vectors a second file of rows (`evt3:rows`); or a real file. Interleaved rounds: each
+runs all readers once, and a ratio is the median over rounds of a reader's CPU time by ours.
+
+Every reader's t, x, y and p are compared first: with what was written, or in a real file with ours. Mirrored
+or turned pictures and ON for OFF pass as conventions. A peer that gives anything else is named as wrong and
+not timed. Ours in the table is `read`, all events in new memory as peers give them, and `read_into`, memory
+that is used again, as conversion reads. A format is a line of `CASES`, a peer one of `decode_peers.PEERS`.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -19,51 +24,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from decode_peers import PEERS, Columns
 
-from events.readers.registry import open_recording
-from events.recording import EVENT_DTYPE, EventBuffer
+from events.readers.registry import identify, open_recording
+from events.recording import EVENT_DTYPE, EventBuffer, ReadOptions
 from events.writers.registry import write_recording
 
-# Name of the case: format, height and width, file suffix that peers ask for.
-CASES: dict[str, tuple[str, tuple[int, int], str]] = {
-    "dat": ("dat", (720, 1280), ".dat"),
-    "evt2": ("evt2", (720, 1280), ".raw"),
-    "evt21": ("evt21", (720, 1280), ".raw"),
-    "evt21:rows": ("evt21", (720, 1280), ".raw"),
-    "evt3": ("evt3", (720, 1280), ".raw"),
-    "evt3:rows": ("evt3", (720, 1280), ".raw"),
-    "aedat3": ("aedat3", (480, 640), ".aedat"),
-    "aedat4": ("aedat4", (480, 640), ".aedat4"),
+# Name of the case: format, height and width, file suffix that peers ask for, options of our writer.
+CASES: dict[str, tuple[str, tuple[int, int], str, dict[str, str]]] = {
+    "aedat1": ("aedat1", (128, 128), ".aedat", {}),
+    "aedat2": ("aedat2", (128, 128), ".aedat", {}),
+    "aedat3": ("aedat3", (128, 128), ".aedat", {}),
+    "aedat4:none": ("aedat4", (480, 640), ".aedat4", {"compression": "none"}),
+    "aedat4:lz4": ("aedat4", (480, 640), ".aedat4", {"compression": "LZ4"}),
+    "aedat4:zstd": ("aedat4", (480, 640), ".aedat4", {"compression": "ZSTD"}),
+    "bin40": ("bin40", (34, 34), ".bin", {}),
+    "dat": ("dat", (720, 1280), ".dat", {}),
+    "evt2": ("evt2", (720, 1280), ".raw", {}),
+    "evt21": ("evt21", (720, 1280), ".raw", {}),
+    "evt21:legacy": ("evt21", (720, 1280), ".raw", {"endianness": "legacy"}),
+    "evt21:rows": ("evt21", (720, 1280), ".raw", {}),
+    "evt3": ("evt3", (720, 1280), ".raw", {}),
+    "evt3:rows": ("evt3", (720, 1280), ".raw", {}),
+    "es": ("es", (480, 640), ".es", {}),
+    "hdf5:dsec": ("hdf5", (480, 640), ".h5", {}),
+    "hdf5:prophesee": ("hdf5", (480, 640), ".h5", {"layout": "prophesee"}),
+    "npz": ("npz", (480, 640), ".npz", {}),
+    "csv": ("csv", (480, 640), ".csv", {}),
 }
-
-
-def expelliarmus(path: Path, format_name: str) -> int:
-    """Decode with expelliarmus."""
-    from expelliarmus import Wizard
-
-    return len(Wizard(encoding=format_name).read(str(path)))
-
-
-def faery(path: Path, format_name: str) -> int:
-    """Decode with faery."""
-    from faery import events_stream_from_file
-
-    return sum(len(packet) for packet in events_stream_from_file(path))
-
-
-def aedat(path: Path, format_name: str) -> int:
-    """Decode with the package aedat."""
-    from aedat import Decoder
-
-    return sum(len(packet["events"]) for packet in Decoder(path) if "events" in packet)
-
-
-# Name of a package: what decodes a file with it and returns the number of events, and the formats it reads.
-PEERS: dict[str, tuple[Callable[[Path, str], int], tuple[str, ...]]] = {
-    "expelliarmus": (expelliarmus, ("dat", "evt2", "evt3")),
-    "faery": (faery, ("aedat4",)),
-    "aedat": (aedat, ("aedat4",)),
-}
+OURS = ("read", "read_into", "chunks")
+HEADER = (
+    "| case | read, M/s | read_into, M/s | peers right, M/s | fastest / read | fastest / read_into | wrong |"
+)
 
 
 def uniform(n: int, sensor_hw: tuple[int, int]) -> np.ndarray:
@@ -90,37 +82,71 @@ def rows(n: int, sensor_hw: tuple[int, int]) -> np.ndarray:
     return events[:n]
 
 
-def readers_of(path: Path, format_name: str) -> dict[str, Callable[[], int]]:
-    """Return what decodes the file and returns the number of events, by name; ours first."""
+def our_readers(path: Path, options: ReadOptions) -> dict[str, Callable[[], Any]]:
+    """Return our ways to read a file."""
     buffer = EventBuffer()
-    readers: dict[str, Callable[[], int]] = {
-        "ours, read_into": lambda: len(open_recording(path).read_into(buffer)),
-        "ours, chunks": lambda: sum(len(chunk) for chunk in open_recording(path).chunks(count=1 << 17)),
+    return {
+        "read": lambda: open_recording(path, options).read(),
+        "read_into": lambda: open_recording(path, options).read_into(buffer),
+        "chunks": lambda: sum(len(chunk) for chunk in open_recording(path, options).chunks(count=1 << 17)),
     }
-    for name, (decode, formats) in PEERS.items():
-        if format_name in formats:
-            readers[name] = lambda decode=decode: decode(path, format_name)
-    return readers
 
 
-def first_answers(readers: dict[str, Callable[[], int]], expected: int) -> dict[str, Callable[[], int]]:
-    """Run every reader once, compiling and filling caches; return those whose answer is right."""
-    right = {}
-    for name, reader in readers.items():
-        try:
-            found: Any = reader()
-        except ModuleNotFoundError:
+def right_peers(
+    path: Path, format_name: str, events: np.ndarray, sensor_hw: tuple[int, int]
+) -> tuple[dict[str, Callable[[], Any]], list[str]]:
+    """Run every peer once, compiling and filling caches; return those that are right, and what others did."""
+    right: dict[str, Callable[[], Any]] = {}
+    wrong = []
+    for name, peer in PEERS.items():
+        if format_name not in peer.formats:
             continue
-        except Exception as error:  # noqa: BLE001 - whatever a peer raises is its answer
-            found = f"{type(error).__name__}: {error}"
-        if found == expected:
-            right[name] = reader
+
+        def read(peer: Any = peer) -> Any:
+            return peer.decode(path, format_name)
+
+        try:
+            with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+                fault = difference(peer.columns(read()), events, sensor_hw)
+        except ModuleNotFoundError as error:
+            if error.name not in (name, None):
+                wrong.append(f"{name}: needs {error.name}")
+            continue
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            fault = f"{type(error).__name__}: {error}"
+        if fault is None:
+            right[name] = read
         else:
-            print(f"    {name}: wrong: {str(found)[:80]}, expected {expected} events")
-    return right
+            wrong.append(f"{name}: {' '.join(fault.split())[:70]}")
+    return right, wrong
 
 
-def time_rounds(readers: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+def difference(found: Columns, events: np.ndarray, sensor_hw: tuple[int, int]) -> str | None:
+    """Say in what columns are not the events; None where they are, up to mirrors, turns and ON for OFF."""
+    t, x, y, p = (np.asarray(column) for column in found)
+    if len(t) != len(events):
+        return f"{len(t)} of {len(events)} events"
+    if not np.array_equal(t.astype(np.int64), events["t"]):
+        moved = np.count_nonzero(t.astype(np.int64) != events["t"])
+        return f"{moved} times differ"
+    on = p.astype(np.int64) > 0
+    if not (np.array_equal(on, events["p"] == 1) or np.array_equal(on, events["p"] == 0)):
+        return "polarities differ"
+    for first, second, sizes in (("x", "y", sensor_hw[::-1]), ("y", "x", sensor_hw)):
+        if mirrored(x, events[first], sizes[0]) and mirrored(y, events[second], sizes[1]):
+            return None
+    return "addresses differ"
+
+
+def mirrored(found: np.ndarray, wanted: np.ndarray, size: int) -> bool:
+    """Whether a coordinate is the wanted one, perhaps counted from the other side."""
+    found, wanted = found.astype(np.int64), wanted.astype(np.int64)
+    return np.array_equal(found, wanted) or np.array_equal(found, size - 1 - wanted)
+
+
+def time_rounds(readers: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
     """Return the CPU seconds of each reader in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
@@ -128,22 +154,37 @@ def time_rounds(readers: dict[str, Callable[[], int]], rounds: int) -> dict[str,
             start = time.process_time()
             reader()
             seconds[name].append(time.process_time() - start)
-    return seconds
+    return {name: np.array(times) for name, times in seconds.items()}
 
 
-def run_case(case: str, n: int, rounds: int, folder: Path) -> None:
-    """Write a file, time all readers of it and print the results."""
-    format_name, sensor_hw, suffix = CASES[case]
+def run_case(
+    case: str, path: Path, format_name: str, events: np.ndarray, options: ReadOptions, rounds: int
+) -> None:
+    """Time all readers of a file and print its row."""
+    ours = our_readers(path, options)
+    sensor_hw = open_recording(path, options).sensor_hw
+    if fault := difference(tuple(ours["read"]()[name] for name in "txyp"), events, sensor_hw):  # type: ignore[arg-type]
+        raise SystemExit(f"{case}: ours is wrong: {fault}")
+    peers, wrong = right_peers(path, format_name, events, sensor_hw)
+    seconds = time_rounds(ours | peers, rounds)
+    speed = {name: len(events) / np.median(times) / 1e6 for name, times in seconds.items()}
+    ranked = sorted(peers, key=lambda name: np.median(seconds[name]))
+    ratios = [f"{np.median(seconds[ranked[0]] / seconds[way]):.2f}" if ranked else "-" for way in OURS[:2]]
+    right = ", ".join(f"{name} {speed[name]:.1f}" for name in ranked) or "none"
+    ways = f"{speed['read']:.1f} | {speed['read_into']:.1f}"
+    print(
+        f"| {case} | {ways} | {right} | {ratios[0]} | {ratios[1]} | {'; '.join(wrong) or '-'} |", flush=True
+    )
+
+
+def run_made(case: str, n: int, rounds: int, folder: Path) -> None:
+    """Write the file of a case and time it."""
+    format_name, sensor_hw, suffix, details = CASES[case]
     events = (rows if case.endswith(":rows") else uniform)(n, sensor_hw)
     path = folder / f"recording{suffix}"
-    write_recording(path, events, format=format_name, sensor_hw=sensor_hw)
-    print(f"{case}: {n} events, {path.stat().st_size / n:.2f} bytes each")
-    seconds = time_rounds(first_answers(readers_of(path, format_name), n), rounds)
-    ours = np.array(next(iter(seconds.values())))
-    for name, times in seconds.items():
-        speed, best = n / np.median(times) / 1e6, n / min(times) / 1e6
-        ratio = np.median(np.array(times) / ours)
-        print(f"    {name:20} {speed:7.1f} M events/s (best {best:.1f}), {ratio:.2f} times our time")
+    write_recording(path, events, format=format_name, sensor_hw=sensor_hw, **details)
+    options = ReadOptions(format=format_name, sensor_hw=sensor_hw if format_name == "bin40" else None)
+    run_case(case, path, format_name, events, options, rounds)
 
 
 def main() -> None:
@@ -152,15 +193,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--formats", default=",".join(CASES), help="cases, separated by commas")
+    parser.add_argument("--file", type=Path, action="append", default=[], help="a real file instead of these")
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", help="site-packages of the environment that has the peers")
     arguments = parser.parse_args()
     if arguments.peers:
         sys.path.append(arguments.peers)
+    print(HEADER)
+    print("|---|---|---|---|---|---|---|")
+    for path in arguments.file:
+        events = open_recording(path).read()
+        run_case(path.name, path, identify(path), events, ReadOptions(), arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        for case in arguments.formats.split(","):
-            run_case(case, arguments.events, arguments.rounds, Path(folder))
+        for case in arguments.formats.split(",") if not arguments.file else ():
+            run_made(case, arguments.events, arguments.rounds, Path(folder))
 
 
 if __name__ == "__main__":
