@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from events.recording import EVENT_DTYPE
 from events.writers.atomic import atomic_file
-from events.writers.columns import gather
+from events.writers.event_stream import pieces
 
 # The text that begins the file, 116 bytes; SciPy would put the date there.
 TITLE = b"MATLAB 5.0 MAT-file, events of a sensor"
@@ -23,7 +24,8 @@ def write_asl_mat(
     """Write a level 5 MATLAB file; the events are gathered in memory first. Raises as `write_recording`."""
     from scipy.io import savemat
 
-    whole = gather(events, sensor_hw)
+    parts = [piece.copy() for piece, _ in pieces(events, sensor_hw=sensor_hw)]
+    whole = np.concatenate([np.empty(0, EVENT_DTYPE), *parts])
     columns = {
         "ts": whole["t"],
         "x": whole["x"],
