@@ -2,7 +2,7 @@
 
     python3.11 -m venv fuzzing && fuzzing/bin/pip install atheris
     PYTHONPATH=.:.venv/lib/python3.11/site-packages fuzzing/bin/python -m benchmarks.fuzz.guided \
-        --plain -max_total_time=600 -max_len=5000 fuzz-corpus
+        --plain -max_total_time=600 -max_len=12000 fuzz-corpus
 
 The first folder named holds the corpus: it is filled with recordings of every format, and with what reaches
 new code. What must hold is in `check.py`; an input that breaks it is kept in `--keep=FOLDER` (fuzz-found),
@@ -36,10 +36,12 @@ from benchmarks.fuzz import check as check_module  # noqa: E402 - kernels are ta
 from benchmarks.fuzz.corpus import made_seeds  # noqa: E402
 from benchmarks.fuzz.lines import LinesReached  # noqa: E402
 from benchmarks.fuzz.mutate import MUTATIONS  # noqa: E402
+from events.readers import record_pass  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
-# Seconds for one file, where loops are Python.
+# Where loops are Python: seconds for one file, and how far salvage looks for sound records.
 PLAIN_SECONDS = 1200
+PLAIN_SEARCH_BYTES = 256
 OURS = ("--plain", "--replay", "--keep")
 
 
@@ -111,7 +113,9 @@ def main() -> None:
                 one_input(path.read_bytes())
         reached.print()
         return
-    check_module.SECONDS = PLAIN_SECONDS if PLAIN else check_module.SECONDS
+    if PLAIN:
+        check_module.SECONDS = PLAIN_SECONDS
+        record_pass.SEARCH_BYTES = PLAIN_SEARCH_BYTES
     print(f"{instrument_readers()} functions report what they reach", flush=True)
     arguments = [argument for argument in sys.argv if not argument.startswith(OURS)]
     atheris.Setup(arguments, one_input, custom_mutator=mutate)
