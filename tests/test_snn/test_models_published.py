@@ -4,6 +4,9 @@ Tables are written out from the papers and releases; a row is `in>out kernel @ h
 then `s2` for a stride, `gN` for groups; linear layers have neither kernel nor map.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +17,8 @@ from snn.models.registry import MODELS, ModelSettings, build_model
 from snn.neurons.settings import NEURONS
 
 LIF, LT = NEURONS["lif"], NEURONS["lt"]
+# A row of the page of networks: name, neurons, frames, three counts.
+ROW = r"^\| `(\w+)` \| `(\w+)`, (\S+) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$"
 
 
 def build(name, *, neuron=LIF, in_channels=3, size=48, classes=10):
@@ -48,12 +53,37 @@ def learned_thresholds(model):
 
 # Name, neurons, planes, size, parameters, neurons, learned thresholds, as counted in the released networks.
 PUBLISHED = [
+    # Ours: 3x3 convolutions of 3, 16 and 32 channels, 64 * 6 * 6 features, 128, 10.
+    (
+        "vgg5",
+        LT,
+        3,
+        48,
+        9 * (3 * 16 + 16 * 32 + 32 * 64) + 3 * (16 + 32 + 64) + 2304 * 128 + 128 + 1290 + 4,
+        64_512,
+        2,
+    ),
     ("vgg7", LT, 3, 48, 1_757_526, 202_752, 6),
     ("vgg9", LT, 3, 48, 7_071_834, 626_688, 8),
     ("vgg9", LT, 3, 32, 5_761_114, 278_528, 8),
     ("vgg11", LT, 3, 48, 18_671_898, 1_069_056, 8),
     ("vggsnn", LIF, 2, 48, 9_271_498, 520_704, 0),
     ("vggsnn_pool", LIF, 3, 48, 9_272_074, 921_600, 0),
+    # Without padding, maps of 24, 12, 6, 3, 3 (and 1, 1) in place of 24, 13, 7, 4, 3 (and 2).
+    ("mobilenet", LIF, 3, 48, 275_626, 63_360, 0),
+    ("mobilenet_wide", LIF, 3, 48, 455_722 - 10 * 256 * (4 - 1), 62_720, 0),
+    ("mobilenet_wide_postpool", LIF, 3, 48, 455_722 - 10 * 256 * (4 - 1), 157_056, 0),
+    # A full 3x3 convolution of C channels has 9 C^2 weights, a depth-wise one 9 C.
+    ("mobilenet_depthwise", LIF, 3, 48, 275_626 - 9 * (2 * 64 * 63 + 32 * 31 + 128 * 127), 63_360, 0),
+    (
+        "mobilenet_wide_depthwise",
+        LIF,
+        3,
+        48,
+        448_042 - 9 * (2 * 64 * 63 + 32 * 31 + 2 * 128 * 127),
+        62_720,
+        0,
+    ),
     ("mobilenet_published", LIF, 3, 48, 275_626, 70_016, 0),
     ("mobilenet_wide_published", LIF, 3, 48, 455_722, 72_192, 0),
     ("mobilenet_wide_postpool_published", LIF, 3, 48, 455_722, 188_352, 0),
@@ -77,6 +107,18 @@ def test_published_sizes(name, neuron, planes, size, parameters, neurons, thresh
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert learned_thresholds(model) == thresholds
     assert trace(model)[1] == neurons
+
+
+def test_the_page_of_networks_has_these_numbers():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = {}
+    for name, neuron, frames, *counts in re.findall(ROW, page, re.MULTILINE):
+        rows[name] = (neuron, frames, *(int(count.replace(",", "")) for count in counts))
+    assert list(rows) == list(MODELS)
+    words = {LIF: "lif", LT: "lt"}
+    for name, neuron, planes, size, *counts in PUBLISHED:
+        if (name, size) != ("vgg9", 32):
+            assert rows[name] == (words[neuron], f"{planes}x{size}x{size}", *counts), name
 
 
 VGG_ROWS = {
