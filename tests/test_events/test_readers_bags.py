@@ -15,6 +15,7 @@ class BagSuite(ReaderSuite):
 
     # Opening a container takes milliseconds: not every byte, but every kind of place.
     cut_step = 61
+    not_seekable = "the package rosbags gives the messages of a topic from the first on"
     byte_named = r"byte \d+ of its messages:"
 
     def encode(self, events):
