@@ -38,6 +38,7 @@ from events.store.writer import (
     finish_store,
     is_free,
     only_writer,
+    read_destination,
     remove_store,
     sweep,
     write_errors,
@@ -121,7 +122,7 @@ def _refuse_other_settings(plan: Plan, dst: Path) -> None:
     Raises:
         StoreError: dst is no store of ours, of another schema version, or has other settings.
     """
-    attributes = read_attributes(dst)
+    attributes = read_destination(dst)
     check_schema(dst, attributes)
     changed = changed_settings(plan, attributes, read_sources(dst))
     if changed:

@@ -38,9 +38,16 @@ def _binning(help: str, *, default: str | bool = False) -> Any:
 @errors_as_lines
 def convert(
     dataset: Annotated[
-        str, typer.Argument(help="Such as nmnist, ncars or folder; docs/datasets.md has all.")
+        str,
+        typer.Argument(
+            help="asl-dvs, dvs-cifar10, dvs-gesture, dvs-lip, mnist-dvs, n-caltech101, ncars, nmnist, folder "
+            "for any recordings in class folders, tonic:NAME, or event-store; docs/datasets.md tells more.",
+            show_default=False,
+        ),
     ],
-    src: Annotated[Path, typer.Argument(help="Folder of the recordings.", show_default=False)],
+    src: Annotated[
+        Path, typer.Argument(help="Folder of the recordings, or a store of events.", show_default=False)
+    ],
     dst: Annotated[
         Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
     ] = None,

@@ -209,7 +209,7 @@ def _frames_of(path: Path, sample: int | None, frames: int) -> "tuple[str, np.nd
         raise typer.BadParameter(f"--sample {sample}: {path} names a sample already")
     if sample is not None and kind is None:
         raise typer.BadParameter(f"--sample {sample}: {path} is no store")
-    if kind == "frames":
+    if kind == "frames" or (kind is None and store.is_dir()):
         return _stored_frames(store, str(sample or 0) if name is None else name)
     if kind == "events" and name is None:
         path = Path(f"{store}:{sample or 0}")

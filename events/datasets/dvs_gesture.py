@@ -50,6 +50,8 @@ LAST_TRAINING_USER = 23
 
 _RECORDING = re.compile(r"user(?P<user>\d+)_(?P<light>\w+)\.aedat", re.IGNORECASE)
 _LABELS = "_labels.csv"
+# What else the publisher's archive holds.
+_COMPANIONS = ("gesture_mapping.csv", "readme.txt", "license.txt", "errata.txt")
 
 
 class _Trial(NamedTuple):
@@ -85,7 +87,8 @@ def list_dvs_gesture(root: Path, options: ListOptions) -> Listing:
     found, unlisted = _samples(trials, official, options)
     missing = _check(root, found, options)
     samples = split_samples(found, class_names=CLASS_NAMES, rule=options.split)
-    used = {*recordings, *labels.values(), *lists.values()}
+    companions = [file for file in tree.files if file.name.lower() in _COMPANIONS]
+    used = {*recordings, *labels.values(), *lists.values(), *companions}
     waiting = tree.packed_archives()
     return Listing(
         dataset=DATASET,

@@ -202,7 +202,8 @@ def _label(
     if not labelled:
         raise DatasetError(
             f"{tree.root}: {count_of(len(recordings), 'recording')} but no class folders, first: "
-            f"{recordings[0].path}; sort them into one folder per class"
+            f"{recordings[0].path}; name the folder above where this is that of one class, "
+            "or sort them into one folder per class"
         )
     return labelled, unlabelled
 

@@ -140,8 +140,11 @@ def list_samples(
         return list_tonic(dataset, Path(root), split=split)
     entry = DATASETS.get(dataset)
     if entry is None:
+        known = f"{', '.join(sorted(DATASETS))}, tonic:NAME"
         hint = did_you_mean(dataset, DATASETS)
-        raise DatasetError(f"no data set {dataset!r}; known: {', '.join(sorted(DATASETS))}{hint}")
+        if Path(dataset).exists():
+            hint += "; this is a path: the data set's name comes first, `folder` for any in class folders"
+        raise DatasetError(f"no data set {dataset!r}; known: {known}{hint}")
     if trust is not None and trust not in ("folder", "name"):
         raise ConfigError(f"trust {trust!r}: expected 'folder' or 'name'")
     if trust is not None and not entry.labels_in_names:

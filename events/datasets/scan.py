@@ -96,15 +96,30 @@ def scan_tree(root: Path) -> Tree:
         DatasetError: `root` is no folder, or something below it cannot be listed.
     """
     if root.is_file():
-        hint = "unzip it and" if root.suffix.lower() in ARCHIVE_SUFFIXES else "please"
-        raise DatasetError(f"{root}: is a file, expected a folder of recordings; {hint} name the folder")
+        raise DatasetError(f"{root}: is a file, expected a folder of recordings; {_instead_of(root)}")
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; check the spelling, or download the data set first")
+    if (root / "zarr.json").is_file():
+        raise DatasetError(
+            f"{root}: is a store, expected a folder of recordings; frames of a store of events are made with "
+            f"`events convert event-store {root} NEW.zarr`"
+        )
     files: list[FoundFile] = []
     folders: list[str] = []
     broken: list[str] = []
     _scan_folder(os.fspath(root), "", (), files, folders, broken)
     return Tree(root, tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(broken)))
+
+
+def _instead_of(file: Path) -> str:
+    """Return what to do with a file where a folder belongs."""
+    if file.suffix.lower() in ARCHIVE_SUFFIXES:
+        return "unzip it and name the folder"
+    return (
+        f"name the folder that holds the data set, such as {file.parent}; a recording alone is copied with "
+        f"`events cat`, or becomes a data set of its own in a folder ANY/CLASS/{file.name}: "
+        "`events convert folder ANY`"
+    )
 
 
 def _scan_folder(

@@ -21,7 +21,7 @@ from events.recording import (
 from events.store.attributes import read_attributes
 from events.store.event_layout import EVENT_COLUMNS, EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
 from events.store.event_shards import FlatColumn
-from events.store.layout import stored_read_options
+from events.store.layout import KIND, SCHEMA, stored_read_options
 from events.store.manifest import read_manifest, read_sources
 
 # What the samples of an event store are called as a data set.
@@ -143,10 +143,16 @@ class EventStore:
         self.path = Path(path)
         self.attributes = read_attributes(self.path)
         found = (self.attributes.get("schema"), self.attributes.get("kind"))
+        if found == (SCHEMA, KIND):
+            raise StoreError(
+                f"{self.path}: holds frames, expected raw events; store these with "
+                "`events convert DATASET SRC NEW.zarr --events`"
+            )
         if found != (EVENTS_SCHEMA, EVENTS_KIND):
             raise StoreError(
                 f"{self.path}: found a store of schema {found[0]!r}, kind {found[1]!r}, expected schema "
-                f"{EVENTS_SCHEMA}, kind {EVENTS_KIND!r}; make one with `events convert --events`"
+                f"{EVENTS_SCHEMA}, kind {EVENTS_KIND!r}; convert again, or read it with the spikeline that "
+                f"wrote it ({self.attributes.get('tool_version', 'unknown version')})"
             )
         if self.attributes.get("complete") is not True and not allow_partial:
             raise StoreError(

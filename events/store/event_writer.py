@@ -28,7 +28,7 @@ from events.store.layout import Codec, differences, read_settings, source_identi
 from events.store.manifest import ManifestWriter, read_manifest
 from events.store.outcome import ConvertProgress, FileFailure, ProgressCallback, damage_warning
 from events.store.task import JobSource
-from events.store.writer import is_free, only_writer, remove_store, sweep, write_errors
+from events.store.writer import is_free, only_writer, read_destination, remove_store, sweep, write_errors
 
 # A task takes recordings of that many bytes together: enough to make Dask's overhead vanish.
 JOB_BYTES = 16 << 20
@@ -151,7 +151,7 @@ def _settings(listing: Listing, read: ReadOptions, codec: Codec) -> dict[str, An
 
 def _refuse_other_settings(dst: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a destination that was made with other settings, naming each of them."""
-    changed = differences(read_attributes(dst), settings)
+    changed = differences(read_destination(dst), settings)
     if changed:
         raise StoreError(
             f"{dst}: made with other settings or recordings ({'; '.join(changed)}); "

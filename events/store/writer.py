@@ -52,6 +52,20 @@ def is_free(dst: Path) -> bool:
     return not dst.exists() or (dst.is_dir() and not any(dst.iterdir()))
 
 
+def read_destination(dst: Path) -> dict[str, Any]:
+    """Return the attribute `event_store` of a store that is to be continued.
+
+    Raises:
+        StoreError: Something else is there.
+    """
+    try:
+        return read_attributes(dst)
+    except StoreError:
+        raise StoreError(
+            f"{dst}: is there already and is no store of ours; choose another destination"
+        ) from None
+
+
 def remove_store(dst: Path) -> None:
     """Remove a store; a folder that is none is refused.
 
@@ -60,7 +74,7 @@ def remove_store(dst: Path) -> None:
     """
     if is_free(dst):
         return
-    read_attributes(dst)
+    read_destination(dst)
     with only_writer(dst):
         shutil.rmtree(dst)
 

@@ -206,7 +206,7 @@ def test_overwrite_replaces_a_store_and_nothing_else(listing, tmp_path):
     assert read_attributes(store)["permutation"]["seed"] == 1
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    with pytest.raises(StoreError, match=r"photos: found a folder without zarr\.json"):
+    with pytest.raises(StoreError, match=r"photos: is there already and is no store of ours"):
         convert(listing, tmp_path / "photos", SETTINGS, overwrite=True)
     assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"x"
 

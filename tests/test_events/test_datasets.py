@@ -19,9 +19,20 @@ def test_a_file_is_no_folder(tmp_path):
     ):
         list_samples("dvs-cifar10", tmp_path / "airplane.zip")
     with pytest.raises(
-        DatasetError, match=r"one\.aedat: is a file, expected a folder of recordings; please name"
+        DatasetError, match=r"one\.aedat: is a file, expected a folder of recordings; name the folder that"
     ):
         list_samples("folder", tmp_path / "one.aedat")
+
+
+def test_a_store_is_no_folder_of_recordings(tmp_path):
+    write_files(tmp_path, "e.zarr/zarr.json")
+    with pytest.raises(DatasetError, match=r"is a store, .* `events convert event-store .*e\.zarr NEW"):
+        list_samples("folder", tmp_path / "e.zarr")
+
+
+def test_a_path_in_place_of_a_name(tmp_path):
+    with pytest.raises(DatasetError, match=r"this is a path: the data set's name comes first, `folder` for"):
+        list_samples(str(tmp_path), tmp_path)
 
 
 def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def test_folder_names_what_it_leaves_out(tmp_path):
     [
         (
             ["a.npz", "b.npz"],
-            r": 2 recordings but no class folders, first: a\.npz; sort them into one folder per class$",
+            r": 2 recordings but no class folders, first: a\.npz; name the folder above .* or sort them ",
         ),
         (
             ["train/a/1.npz", "dog/1.npz"],
