@@ -85,6 +85,12 @@ class ByteWindow:
             passed += step
         return passed
 
+    def realign(self) -> None:
+        """Move what is left to the front: what follows then starts at a multiple of eight bytes."""
+        left = self.stop - self.at
+        self.raw[:left] = self.raw[self.at : self.stop]
+        self.at, self.stop = 0, left
+
     def _make_room(self, wanted: int) -> None:
         """Move what is left to the front of a buffer that holds `wanted` bytes and some more."""
         shift = self.at - self.at % 8

@@ -18,6 +18,7 @@ from events.readers.prophesee_clock import (
     LARGEST_BACKWARD_US,
     OUT_OF_SENSOR,
     PENDING,
+    STOP_AT_DAMAGE,
     TRIGGERS,
     UNKNOWN,
     UNPLACED,
@@ -25,6 +26,7 @@ from events.readers.prophesee_clock import (
     new_state,
 )
 from events.readers.prophesee_header import PropheseeHeader, read_header
+from events.readers.prophesee_step import SEARCH_BYTES, find_words
 from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
@@ -111,13 +113,14 @@ class WordPass:
         self.encoding = encoding
         self._sensor_hw = sensor_hw
         self._report = report
-        self._strict = options.damage == "strict"
+        self._damage = options.damage
+        self._in_step_until = 0  # byte of the file up to which `salvage` treats damage as `skip` does
         self._window = ByteWindow(source, data_offset)
         self._state = new_state(
             sensor_hw,
             high_bits=encoding.high_bits,
             low_bits=encoding.low_bits,
-            stop_at_damage=self._strict,
+            stop_at_damage=options.damage != "skip",
         )
 
     def __enter__(self) -> Self:
@@ -145,15 +148,16 @@ class WordPass:
         # What arrives live is delivered as it comes, and waited for only where there is nothing yet.
         live = self._source.open_ended
         while n < len(out) and (not (live and n) or window.stop - window.at >= size) and self.more:
-            stop = window.stop - (window.stop - window.at) % size
-            words = window.raw[window.at : stop].view(self.encoding.word_type)
+            words = self._words()
             used, written, code = self.encoding.decode(words, room[2 * n :], self._triggers, self._state)
             self._note_first_damage()
             window.at += used * size
             n += written
-            if code == DAMAGED and n == 0:
-                raise DamagedRecording(self._damage(words[used]))
-            if code:
+            if code == DAMAGED and self._damage == "salvage":
+                self._get_in_step()
+            elif code == DAMAGED and n == 0:
+                raise DamagedRecording(self._damage_of(words[used]))
+            elif code:
                 break
         self._update_report(out[:n])
         return n
@@ -170,7 +174,7 @@ class WordPass:
         position, size = self._window.position, self.encoding.word_bytes
         if self._report.first_damage_byte is None:
             self._report.first_damage_byte = position
-        if self._strict:
+        if self._damage == "strict":
             raise DamagedRecording(
                 f"{self._source.path}: byte {position}: the file ends inside a word, {left} of {size} bytes; "
                 "read with damage 'skip' to leave it out"
@@ -178,15 +182,15 @@ class WordPass:
         self._report.partial_records = 1
 
     @property
-    def place(self) -> tuple[int, np.ndarray]:
-        """Byte of the file that comes next, and all that the decoder remembers."""
-        return self._window.position, self._state.copy()
+    def place(self) -> tuple[int, int, np.ndarray]:
+        """Byte of the file that comes next, how far it is in step, and all that the decoder remembers."""
+        return self._window.position, self._in_step_until, self._state.copy()
 
-    def go_to(self, place: tuple[int, np.ndarray]) -> None:
+    def go_to(self, place: tuple[int, int, np.ndarray]) -> None:
         """Stand where another pass over the file stood."""
         self._window.close()
-        self._window = ByteWindow(self._source, place[0])
-        self._state[:] = place[1]
+        position, self._in_step_until, self._state[:] = place
+        self._window = ByteWindow(self._source, position)
 
     @property
     def more(self) -> bool:
@@ -201,7 +205,39 @@ class WordPass:
         self._triggers[0] = 0
         return taken
 
-    def _damage(self, word: np.integer) -> str:
+    def _words(self) -> np.ndarray:
+        """Return the words that are there, as far as they are treated alike, shape [n], unsigned."""
+        window = self._window
+        count = window.stop - window.at
+        if self._damage == "salvage":
+            in_step = self._in_step_until - window.position
+            self._state[STOP_AT_DAMAGE] = in_step <= 0
+            count = min(count, in_step) if in_step > 0 else count
+        stop = window.at + count - count % self.encoding.word_bytes
+        return window.raw[window.at : stop].view(self.encoding.word_type)
+
+    def _get_in_step(self) -> None:
+        """Decide what the damaged word that comes next is, by the first plausible words after it.
+
+        Where these are out of step with the words so far, bytes are missing or too many: go there. Otherwise
+        it, and what follows up to there, is left out or not as under `skip`.
+        """
+        window, encoding = self._window, self.encoding
+        window.have(SEARCH_BYTES)
+        at_end = window.left <= SEARCH_BYTES
+        raw = window.raw[window.at : min(window.stop, window.at + SEARCH_BYTES)]
+        found = find_words(
+            raw, at_end, encoding.word_bytes, encoding.halves_turned, encoding.kinds, self._sensor_hw
+        )
+        if found >= 0 and found % encoding.word_bytes:
+            self._report.bytes_skipped += found
+            window.at += found
+            window.realign()
+        else:
+            in_step = found if found >= 0 else len(raw)
+            self._in_step_until = window.position + max(in_step, encoding.word_bytes)
+
+    def _damage_of(self, word: np.integer) -> str:
         """Return the message for the damaged word that comes next."""
         height, width = self._sensor_hw
         return (
@@ -220,7 +256,7 @@ class WordPass:
         """Bring the report up to the events just delivered."""
         report, state = self._report, self._state
         report.events += len(events)
-        report.bytes_read = self._window.position
+        report.bytes_read = self._window.position - report.bytes_skipped
         if self._source.open_ended:
             report.bytes_total = self._window.arrived
         report.out_of_sensor = int(state[OUT_OF_SENSOR])
@@ -282,7 +318,7 @@ class WordRecording(Recording):
             return LARGEST_HW
         last_y = last_x = 0
         out = np.empty(SCRATCH_EVENTS, EVENT_DTYPE)
-        lenient = replace(self._options, damage="skip")
+        lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
         with self._pass(LARGEST_HW, lenient, FileReport("", self.format)) as reading:
             while n := reading.fill(out):
                 last_y = max(last_y, int(out["y"][:n].max()))

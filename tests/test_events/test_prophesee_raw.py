@@ -375,6 +375,47 @@ def test_noise_is_read_without_end_or_beyond(tmp_path, name):
         assert found["y"].max() < 720
 
 
+@pytest.mark.parametrize("name", ["evt2", "evt21", "legacy", "evt3"])
+@pytest.mark.parametrize("change", [-3, -1, 1, 5, 203])
+def test_salvage_gets_in_step_again_where_bytes_are_missing_or_too_many(tmp_path, name, change):
+    events = random_events(9, 3000, sensor_hw=(720, 1280), span_us=200_000)
+    header, encode = {
+        "evt2": (EVT2, encode_evt2),
+        "evt21": (EVT21, encode_evt21),
+        "legacy": (LEGACY, lambda events: turned(encode_evt21(events))),
+        "evt3": (EVT3, encode_evt3),
+    }[name]
+    content = bytearray(header + encode(events))
+    at = len(header) + 6001
+    if change < 0:
+        del content[at : at - change]
+    else:
+        content[at:at] = np.random.default_rng(change).integers(0, 256, change, np.uint8).tobytes()
+    found, report = read(tmp_path / "a", bytes(content), damage="salvage")
+    np.testing.assert_array_equal(found[:370], events[:370])
+    np.testing.assert_array_equal(found[-1900:], events[-1900:])
+    assert abs(len(found) - 3000) < 200
+    assert report.bytes_skipped > 0
+    assert report.bytes_read + report.bytes_skipped == report.bytes_total
+    assert at - 8 <= report.first_damage_byte < at + 400
+    for max_events in (1, 97):
+        again, chunked = read_chunks(tmp_path / "a", ReadOptions(damage="salvage"), max_events)
+        np.testing.assert_array_equal(again, found)
+        assert chunked == report.as_dict()
+
+
+@pytest.mark.parametrize(("header", "encode"), [(EVT2, encode_evt2), (EVT3, encode_evt3)])
+def test_salvage_of_overwritten_bytes_skips_none_and_equals_skip(tmp_path, header, encode):
+    events = random_events(2, 3000, sensor_hw=(720, 1280), span_us=200_000)
+    content = bytearray(header + encode(events))
+    content[4000:4100] = np.random.default_rng(2).integers(0, 256, 100, np.uint8).tobytes()
+    skipped, report = read(tmp_path / "a", bytes(content))
+    found, salvaged = read(tmp_path / "a", bytes(content), damage="salvage")
+    np.testing.assert_array_equal(found, skipped)
+    assert salvaged == report
+    assert report.damaged
+
+
 # Bookmarks
 
 
