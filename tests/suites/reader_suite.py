@@ -188,7 +188,7 @@ class ReaderSuite:
         assert bool(known.index().blocks) != bool(self.not_seekable)
         rng = np.random.default_rng(4)
         growing = open_recording(path, options)
-        for _ in range(8):
+        for _ in range(4):
             event = np.sort(rng.integers(0, len(whole) + 300, 2)).tolist()
             t = (np.sort(rng.choice(whole["t"], 2)) + np.array([0, 1])).tolist()
             for wanted in (
