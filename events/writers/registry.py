@@ -20,6 +20,7 @@ from events.writers.evt2 import write_evt2
 from events.writers.evt3 import write_evt3
 from events.writers.evt21 import write_evt21
 from events.writers.hdf5 import write_hdf5
+from events.writers.rosbag import write_bag
 from events.writers.text import write_csv
 
 WRITERS: dict[str, Callable[..., None]] = {
@@ -35,6 +36,9 @@ WRITERS: dict[str, Callable[..., None]] = {
     "evt3": write_evt3,
     "hdf5": write_hdf5,
     "mat": write_asl_mat,
+    "rosbag1": partial(write_bag, container="rosbag1"),
+    "rosbag2": partial(write_bag, container="rosbag2"),
+    "mcap": partial(write_bag, container="mcap"),
     "npz": write_npz,
     "npy": write_npy,
     "csv": write_csv,
@@ -52,6 +56,9 @@ SUFFIXES = {
     ".bs2": "bin40",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
+    ".bag": "rosbag1",
+    ".db3": "rosbag2",
+    ".mcap": "mcap",
     ".npz": "npz",
     ".npy": "npy",
     ".csv": "csv",

@@ -9,7 +9,10 @@ from suites.reader_suite import random_events
 
 from events.errors import ConfigError, DamagedRecording, EventsError, UnknownFormat
 from events.readers.registry import DEFAULT_OPTIONS, identify, open_recording
+from events.readers.rosbag_container import opened_bag
+from events.readers.source import open_source
 from events.recording import ReadOptions
+from events.writers.registry import write_recording
 
 KINDS = ("rosbag1", "rosbag2", "mcap")
 # Times of an EventArray count from 1970.
@@ -273,3 +276,50 @@ def test_real_bag_has_the_counts_of_its_publisher(samples):
     triggers = recording.triggers()
     assert len(triggers) == report.triggers
     assert (np.diff(triggers["t"]) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestWriter:
+    def some_steps(self, n):
+        """Events whose clock steps back, over more than one message."""
+        events = some_events(n)
+        events["t"][n // 2 :] -= 300_000
+        return events
+
+    def test_what_is_written_is_read_back_in_its_order(self, tmp_path, kind):
+        events = self.some_steps(40_000)
+        write_recording(tmp_path / "a", events, format=kind, sensor_hw=SENSOR_HW)
+        recording = open_recording(tmp_path / "a")
+        np.testing.assert_array_equal(recording.read(), events)
+        assert (recording.format, recording.sensor_hw) == (kind, SENSOR_HW)
+        assert recording.report.backward_steps == 1
+        assert recording.facts["topic"] == "/dvs/events"
+        assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+    def test_chunks_do_not_show_in_the_bytes(self, tmp_path, kind):
+        events = self.some_steps(20_000)
+        for name, given in (("a", events), ("b", iter([events[:123], events[123:17_000], events[17_000:]]))):
+            write_recording(tmp_path / name, given, format=kind, sensor_hw=SENSOR_HW)
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+    @pytest.mark.parametrize("n", [0, 1, 2, 5])
+    def test_messages_are_those_of_dvs_msgs(self, tmp_path, kind, n):
+        """Taken apart by the package rosbags."""
+        ros1 = kind == "rosbag1"
+        events = some_events(n)
+        events["t"] = EPOCH_US + np.arange(n)
+        write_recording(tmp_path / "a", events, format=kind, sensor_hw=SENSOR_HW)
+        with opened_bag(open_source(tmp_path / "a"), kind) as bag:
+            ((connection, _, data),) = bag.messages(bag.connections)
+        store = type_store(ros1=ros1)
+        message = (store.deserialize_ros1 if ros1 else store.deserialize_cdr)(data, connection.msgtype)
+        assert (message.height, message.width, message.header.frame_id) == (*SENSOR_HW, "dvs")
+        found = [(e.ts.sec * 1_000_000 + e.ts.nanosec // 1000, e.x, e.y, e.polarity) for e in message.events]
+        assert found == events[["t", "x", "y", "p"]].tolist()
+
+    def test_times_that_do_not_fit_are_refused(self, tmp_path, kind):
+        events = some_events(3)
+        events["t"] = -1
+        with pytest.raises(ConfigError, match="times -1 to -1 us do not fit ROS bags"):
+            write_recording(tmp_path / "a", events, format=kind, sensor_hw=SENSOR_HW)
+        assert list(tmp_path.iterdir()) == []
