@@ -21,6 +21,9 @@ from pipelines.prepare import prepare_store
 from pipelines.report.build import build_report
 from pipelines.run_folder import RunFolder, describe_run
 from pipelines.samples import SampleSplit, split_samples
+from pipelines.start import start_checkpoint, start_from
+from pipelines.weight_words import name_weights
+from snn.quant.apply import list_weights
 from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric, set_reproducible
 from snn.training.fit import LAST, FitResult, fit
@@ -73,6 +76,8 @@ def run_classify(
     # Before any work: a device, precision or executor that is not there is refused.
     fabric = make_fabric(experiment.training)
     executor = explain_executor(experiment.model, fabric)
+    if experiment.training.start_from is not None and not resume:
+        start_checkpoint(experiment.training.start_from)
     if resume:
         store = _store_of_run(folder)
     else:
@@ -86,6 +91,10 @@ def run_classify(
         f"{len(samples.test)} test samples"
     )
     display.say(f"neurons   {name_neuron(experiment.model.neuron)}: {executor}")
+    if experiment.model.weights.anything:
+        display.say(f"weights   {name_weights(list_weights(new_network(experiment, store)))}")
+    if experiment.training.start_from is not None and not resume:
+        display.say(f"from      {start_checkpoint(experiment.training.start_from)}")
     job = _TrainJob(experiment, store, samples, folder.path, resume)
     with already_explained():
         fitted = _train(fabric, job, display)
@@ -158,6 +167,8 @@ def _train_process(
     set_reproducible(settings)
     torch.manual_seed(experiment.seed)
     network = new_network(experiment, job.store)
+    if settings.start_from is not None and not job.resume:
+        start_from(network, settings.start_from)
     # The same weights everywhere, but not the same dropout.
     torch.manual_seed(experiment.seed + fabric.global_rank)
     compiles = not explain_executor(experiment.model, fabric).startswith("reference")
@@ -220,6 +231,8 @@ def _test_once(job: _TrainJob, folder: RunFolder, executor: str) -> dict[str, An
         "parameters": parameters,
         "neurons": name_neuron(neuron),
         "executor": executor,
+        "weights": name_weights(list_weights(network)),
+        "weight_layers": [asdict(layer) for layer in list_weights(network)],
         "train_samples": len(job.samples.train),
         "validation_samples": len(job.samples.validation),
         "train_s": sum(record["train_s"] for record in folder.read_metrics()),

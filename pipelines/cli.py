@@ -50,10 +50,21 @@ MODELS = {
     "mobilenet_wide_postpool_published": "LT-SNN as released",
     "resnet18": "LT-SNN",
     "resnet19": "LT-SNN",
+    "resnet19_spquant": "SpQuant-SNN, a wide stem of stride 2",
+    "resnet34": "SpQuant-SNN, for ImageNet",
     "preact_resnet18": "neurons before the convolutions",
     "spikformer_4_256": "transformer, 4x4 pixels a token",
     "spikformer_4_384": "transformer, 4x4 pixels a token",
     "spikformer_16_256": "transformer for recordings, 16x16 pixels a token",
+}
+MEMBRANES = {
+    "float": "or none: as it is",
+    "ternary": "-1, 0, 1, as IM-SNN and SpQuant-SNN",
+    "five": "-3 to 1, the default of SpQuant-SNN's release",
+    "chip": "24 levels, steps of 1/8",
+    "chip_published": "the same with the released gradient",
+    "floor23": "23 levels, rounded down, as LT-SNN",
+    "four": "-2 to 1",
 }
 EXECUTORS = {
     "auto": "the fastest that can",
@@ -122,6 +133,32 @@ def run_classify_command(
             metavar="NAME", help=f"Neurons of every layer. {_explained(NEURONS)}", show_default=False
         ),
     ] = None,
+    membrane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Levels of the membrane between steps. {_explained(MEMBRANES)}",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS",
+            help="Bits of the weights: 2, 3, 4, 8, or 32 for float. First and last layer and shortcuts stay "
+            "in float; --set model.weights.first_bits=8 and the like change that.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights of a run's best epoch; a run in float goes on with few bits.",
+            show_default=False,
+        ),
+    ] = None,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +204,8 @@ def run_classify_command(
 
       pipelines run classify --neuron mlif --set model.neuron.lanes=4
 
+      pipelines run classify --weights 2 --membrane ternary    weights and membranes of three levels
+
       pipelines run classify --resume runs/digits-20260101-120000
     """
     with _reported():
@@ -181,6 +220,9 @@ def run_classify_command(
             model=model,
             width=width,
             neuron=neuron,
+            membrane=membrane,
+            weights=weights,
+            start=start,
             executor=executor,
         )
         if resume is not None:
@@ -216,11 +258,15 @@ def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
         "model": "model.name",
         "width": "model.width",
         "neuron": "model.neuron.preset",
+        "membrane": "model.neuron.membrane.preset",
+        "weights": "model.weights.bits",
+        "start": "training.start_from",
         "executor": "model.executor",
     }
     changes = list(assignments or [])
     for option, value in options.items():
         if value is not None:
+            value = "float" if (option, value) == ("membrane", "none") else value
             _check_name(option, value)
             changes.append(
                 f"{names[option]}={value if isinstance(value, int | float) else json.dumps(str(value))}"
@@ -230,7 +276,7 @@ def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
 
 def _check_name(option: str, value: Any) -> None:
     """Raise ExperimentError where the name after an option is not known."""
-    known = {"model": MODELS, "neuron": NEURONS, "executor": EXECUTORS}.get(option)
+    known = {"model": MODELS, "neuron": NEURONS, "membrane": MEMBRANES, "executor": EXECUTORS}.get(option)
     if known is not None and value not in known:
         raise ExperimentError(
             f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"

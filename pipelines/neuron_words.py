@@ -10,14 +10,25 @@ import torch
 from pipelines.settings_tree import changed_names
 from snn.models.registry import ModelSettings
 from snn.neurons.executors import explain
+from snn.neurons.membrane import MEMBRANES
 from snn.neurons.settings import NEURONS, NeuronSettings
 
 
 def name_neuron(settings: NeuronSettings) -> str:
     """Return the nearest of the named neurons and what differs, such as `mlif, lanes=4`."""
-    changes = {name: changed_names(settings, preset) for name, preset in NEURONS.items()}
+    changes = {name: _changes(settings, preset) for name, preset in NEURONS.items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
     return ", ".join([nearest, *(f"{name}={_written(value)}" for name, value in changes[nearest].items())])
+
+
+def _changes(settings: NeuronSettings, preset: NeuronSettings) -> dict[str, Any]:
+    """Return what differs by name; a membrane that has a name counts once."""
+    changes = changed_names(settings, preset)
+    membranes = [name for name, membrane in MEMBRANES.items() if membrane == settings.membrane]
+    if not membranes or not any(name.startswith("membrane.") for name in changes):
+        return changes
+    others = {name: value for name, value in changes.items() if not name.startswith("membrane.")}
+    return others | {"membrane": membranes[0]}
 
 
 def _written(value: Any) -> str:

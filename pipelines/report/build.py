@@ -121,6 +121,7 @@ def _facts(about: Mapping[str, Any], settings: Mapping[str, Any], results: Mappi
         "data": f"{about['store']} (content {about['store_config_hash'][:12]})",
         "model": f"{settings['model']['name']}, width {settings['model']['width']:g}",
         "neurons": _neurons(results),
+        "weights": results.get("weights", "float"),
         "seed": settings["seed"],
         "command": about["command"],
         "versions": f"Python {about['python']}, {versions}",

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from snn.errors import TrainingError
+from snn.errors import QuantError, TrainingError
 from snn.losses import mean_threshold, tet_loss
 from snn.metrics.classification import Classification, ClassificationMeter
+from snn.quant.apply import collapsed
 from snn.training.nonfinite import first_nonfinite_layer
 from snn.training.optimizer import learning_rate_at
 from snn.training.settings import TrainSettings
@@ -154,7 +155,10 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
         group["lr"] = rate
     # Kept so that a batch that fails can be run again with the same dropout.
     random = torch.get_rng_state()
-    logits = training.model(frames)
+    try:
+        logits = training.model(frames)
+    except QuantError as error:
+        raise TrainingError(f"{where}: {error}") from error
     loss = tet_loss(logits, labels, weight=settings.loss_weight, target=training.target)
     value = loss.item()
     if not math.isfinite(value):
@@ -177,6 +181,10 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
 
 def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:
     """Return the error of a batch that cannot be trained on; the batch is run again to find out where."""
+    # On a GPU this is how a scale that is not above 0 comes to light.
+    scale = collapsed(training.network)
+    if scale is not None:
+        return TrainingError(f"{what}; {scale}")
     where = first_nonfinite_layer(training.network, frames)
     return TrainingError(
         f"{what}; first non-finite output: {where}; "

@@ -36,6 +36,8 @@ class TrainSettings:
         deterministic: Use only algorithms that give the same bits every time.
         threads: Threads of one operation on the CPU; 0 leaves the choice to torch.
         checkpoint_every_s: Seconds between checkpoints inside an epoch; one is also written after each.
+        start_from: Run folder or checkpoint whose weights training begins with, such as a network in float
+            that goes on with weights in few bits; None draws new ones.
     """
 
     epochs: int = 30
@@ -55,6 +57,7 @@ class TrainSettings:
     deterministic: bool = True
     threads: int = 0
     checkpoint_every_s: float = 60.0
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "devices"):

@@ -13,6 +13,7 @@ from pipelines.display import Silent
 from pipelines.settings_tree import build_settings
 from snn.models.registry import MODELS
 from snn.neurons.executors import EXECUTORS
+from snn.neurons.membrane import MEMBRANES
 from snn.neurons.settings import NEURONS, NeuronSettings
 
 
@@ -172,9 +173,10 @@ def test_errors_are_one_line_with_an_exit_code(arguments, code, message, tmp_pat
 def test_help_teaches_the_models_neurons_and_executors_there_are():
     assert tuple(cli.MODELS) == tuple(MODELS)
     assert tuple(cli.NEURONS) == tuple(NEURONS)
+    assert tuple(cli.MEMBRANES) == tuple(MEMBRANES)
     assert tuple(cli.EXECUTORS) == EXECUTORS
     shown = run("run", "classify", "--help").stdout
-    assert all(f"{name}: " in shown for name in (*MODELS, *NEURONS, *EXECUTORS))
+    assert all(f"{name}: " in shown for name in (*MODELS, *NEURONS, *MEMBRANES, *EXECUTORS))
 
 
 def test_a_run_of_an_earlier_version_says_what_was_renamed(finished_run, tmp_path):
