@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from suites.reader_suite import copies, random_events, selected
+from test_stream import CutRecording
 
 from events import seek
 from events.errors import DamagedRecording
 from events.readers.live import open_live
 from events.readers.registry import open_recording
-from events.recording import ReadOptions
+from events.recording import Bookmark, FileReport, ReadOptions
+from events.seek import SeekIndex
 from events.writers.registry import write_recording
 
 HW = (128, 128)
@@ -158,3 +160,37 @@ def test_what_arrives_live_is_read_through_and_not_noted(tmp_path, small_blocks)
     np.testing.assert_array_equal(copies(recording.chunks(start_event=500)), events[500:])
     assert recording._index.blocks == []
     assert recording._index.report is None
+
+
+class KnownToTheFile(CutRecording):
+    """A recording that brings an index, and goes on from a number of events."""
+
+    def __init__(self, events):
+        super().__init__(events, [])
+        self.decoded, self._all = 0, events
+
+    def stored_index(self):
+        index, report = SeekIndex(), FileReport("memory", "memory", notes=["by the file's own index"])
+        for start in range(0, len(self._all), 100):
+            block = self._all[start : start + 100]
+            behind = Bookmark(start + len(block), FileReport("memory", "memory", events=start + len(block)))
+            index.add(start + len(block), (int(block["t"].min()), int(block["t"].max())), behind)
+        index.report = report
+        return index
+
+    def decode_from(self, place, *, max_events):
+        self.report = place.report.copy()
+        for chunk in np.split(self._all[place.at :], range(50, len(self._all) - place.at, 50)):
+            self.decoded += len(chunk)
+            yield chunk
+
+
+def test_an_index_of_the_file_makes_the_first_range_fast_already():
+    events = random_events(1, 1000, sensor_hw=HW, span_us=50_000)
+    recording = KnownToTheFile(events)
+    wanted = {"start_us": int(events["t"][420]), "stop_us": int(events["t"][430])}
+    np.testing.assert_array_equal(copies(recording.chunks(**wanted)), selected(events, wanted))
+    assert recording.decoded == 100
+    assert recording.report.notes == ["by the file's own index"]
+    assert recording.index().events == 1000
+    assert recording.decoded == 100
