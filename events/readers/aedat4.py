@@ -89,7 +89,7 @@ def peek_kinds(source: Source, header: Aedat4Header) -> dict[int, str]:
                 walk.window.have(there)
                 stored = walk.window.raw[walk.window.at : walk.window.at + there].tobytes()
                 with suppress(UnpackError):
-                    kinds[stream] = kind_name(unpack(stored, there < size)[8:12].decode("latin-1"))
+                    kinds[stream] = kind_name(bytes(unpack(stored, there < size)[8:12]).decode("latin-1"))
             walk.window.skip(there)
     finally:
         walk.window.close()
@@ -135,7 +135,7 @@ class Aedat4Recording(PacketRecording):
                     walk.window.have(there)
                     stored = walk.window.raw[walk.window.at : walk.window.at + there].tobytes()
                     with suppress(UnpackError):
-                        edges += decode_edges(unpack(stored, False))
+                        edges += decode_edges(bytes(unpack(stored, False)))
                 walk.window.skip(there)
         finally:
             walk.window.close()

@@ -31,7 +31,7 @@ class UnpackError(Exception):
 Stored = bytes | memoryview
 
 # Gives the payload for stored bytes; the start of the payload where `cut` says that their end is missing.
-Unpack = Callable[[Stored, bool], bytes]
+Unpack = Callable[[Stored, bool], Stored]
 
 
 def unpacker(compression: int, path: Path) -> Unpack:
@@ -41,7 +41,7 @@ def unpacker(compression: int, path: Path) -> Unpack:
         EventsError: The library for it is not installed.
     """
     if compression == 0:
-        return lambda stored, cut: bytes(stored)
+        return lambda stored, cut: stored
     try:
         return lz4_unpacker() if compression in (1, 2) else zstd_unpacker()
     except ImportError as error:

@@ -8,6 +8,7 @@ each stream. Absent fields have their default: 0, -1, nothing. Source: iniVation
 import struct
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from events.errors import DamagedRecording, UnknownFormat
@@ -124,6 +125,7 @@ def field_place(data: bytes, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
+@lru_cache(maxsize=8)  # recordings of one camera mostly have the same
 def parse_streams(text: bytes) -> dict[int, Stream]:
     """Return the streams that an info node describes; none where it is no XML.
 

@@ -5,7 +5,6 @@ Packets follow each other up to the table of packets or the end of the file; the
 """
 
 import struct
-from collections import Counter
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -26,12 +25,16 @@ from events.readers.aedat4_payload import (
     LARGEST_BACKWARD_US,
     OUT_OF_SENSOR,
     PACKET,
+    SPAN_POSITION,
+    SPAN_START,
+    SPAN_STOP,
+    SPAN_STORED,
     TRIGGERS_MARK,
     decode_payloads,
     load_uint32,
     new_state,
 )
-from events.readers.byte_window import ByteWindow
+from events.readers.byte_window import READ_BYTES, ByteWindow
 from events.readers.packet_recording import report_times
 from events.readers.source import Source
 from events.recording import EVENT_DTYPE, Damage, FileReport
@@ -44,7 +47,6 @@ TELLING_BYTES = 20
 # that small packets share the cost of a call.
 BATCH_BYTES = 1 << 17
 MOST_PACKETS = 256
-PADDING = [bytes(count) for count in range(8)]
 FRAME_MARK, IMU_MARK = int.from_bytes(b"FRME", "little"), int.from_bytes(b"IMUS", "little")
 
 
@@ -73,36 +75,43 @@ def ready_packets(
     raw: np.ndarray,
     at: int,
     stop: int,
+    offset: int,
     stream: int,
     most_bytes: int,
     known: np.ndarray,
     passed: np.ndarray,
-    places: np.ndarray,
-) -> tuple[int, int]:
+    spans: np.ndarray,
+) -> tuple[int, int, bool]:
     """Find the next packets of a stream that are all there, and pass over those of other known streams.
 
     Args:
         raw: Bytes of the file, uint8.
         at: First byte of the first packet.
         stop: First byte that is not there.
+        offset: Byte of the file at raw[0].
         stream: Number of the stream.
         most_bytes: The last packet is the one with which their payloads have as many bytes as that.
         known: Numbers of the streams that the header tells of, int64, shape [s].
         passed: Packets passed over, of each of these, int64, shape [s]; goes on.
-        places: Filled: first and last byte + 1 of each payload, shape [k, 2], int64.
+        spans: Filled with where the packets are, shape [k, 4], int64; columns as the decoder names them.
 
     Returns:
-        How many packets were found, and the first byte of the packet that is neither found nor passed over.
+        How many packets were found, the first byte of the packet that is neither found nor passed over, and
+        whether all payloads start at a multiple of eight.
     """
     found = 0
-    while found < len(places) and most_bytes > 0 and at + HEADER_BYTES <= stop:
+    aligned = True
+    while found < len(spans) and most_bytes > 0 and at + HEADER_BYTES <= stop:
         number = load_uint32(raw, at)
         size = load_uint32(raw, at + 4)
         if size > stop - at - HEADER_BYTES:
             break
         if number == stream:
-            places[found, 0] = at + HEADER_BYTES
-            places[found, 1] = at + HEADER_BYTES + size
+            spans[found, SPAN_START] = at + HEADER_BYTES
+            spans[found, SPAN_STOP] = at + HEADER_BYTES + size
+            spans[found, SPAN_POSITION] = offset + at
+            spans[found, SPAN_STORED] = HEADER_BYTES + size
+            aligned = aligned and at % 8 == 0
             most_bytes -= size
             found += 1
         else:
@@ -113,7 +122,7 @@ def ready_packets(
                 break
             passed[other] += 1
         at += HEADER_BYTES + size
-    return found, at
+    return found, at, aligned
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +147,7 @@ class WalkPlace(NamedTuple):
     Attributes:
         position: Byte of the next packet.
         skipped: Bytes that were passed over.
-        passed, foreign: Packets of other streams, those that the header tells of and others.
+        passed, foreign: Packets of other streams, in the compiled loop and one by one.
         notes: Lines that the report had.
         ended, error: As the walk has them.
     """
@@ -146,7 +155,7 @@ class WalkPlace(NamedTuple):
     position: int
     skipped: int
     passed: np.ndarray
-    foreign: Counter[int]
+    foreign: dict[int, int]
     notes: int
     ended: bool
     error: str | None
@@ -193,20 +202,20 @@ class PacketWalk:
         self._streams = np.array(sorted(header.streams), np.int64)
         self._known = frozenset(header.streams)
         self._passed = np.zeros(len(self._streams), np.int64)
-        self._foreign: Counter[int] = Counter()
+        self._foreign: dict[int, int] = {}
 
     @property
     def other_packets(self) -> int:
         """Packets of other streams that were passed over."""
-        return int(self._passed.sum()) + self._foreign.total()
+        return sum(self._passed.tolist()) + sum(self._foreign.values())
 
     @property
     def others(self) -> dict[int, int]:
         """Packets of other streams that were passed over, by number of the stream."""
-        counts = self._foreign + Counter(
-            dict(zip(self._streams.tolist(), self._passed.tolist(), strict=True))
-        )
-        return dict(sorted(counts.items()))
+        counts = dict(zip(self._streams.tolist(), self._passed.tolist(), strict=True))
+        for number, count in self._foreign.items():
+            counts[number] = counts.get(number, 0) + count
+        return {number: count for number, count in sorted(counts.items()) if count}
 
     @property
     def place(self) -> WalkPlace:
@@ -231,18 +240,20 @@ class PacketWalk:
         self.ended, self.error = place.ended, place.error
         del self.report.notes[place.notes :]
 
-    def ready_packets(self, stream: int, most_bytes: int, places: np.ndarray) -> int:
-        """Find packets of a stream in the window, as the function does; go behind the last; return how many.
+    def ready_packets(self, stream: int, most_bytes: int, spans: np.ndarray) -> tuple[int, bool]:
+        """Find packets of a stream in the window, as the function does, and go behind the last.
 
-        The bytes found stay where they are until the walk goes on.
+        The bytes found stay where they are until the walk goes on. Returns how many, and whether aligned.
         """
         if self.ended:
-            return 0
+            return 0, True
         window = self.window
-        found, window.at = ready_packets(
-            window.raw, window.at, window.stop, stream, most_bytes, self._streams, self._passed, places
+        raw, at, stop = window.raw, window.at, window.stop
+        offset = window.position - at
+        found, window.at, aligned = ready_packets(
+            raw, at, stop, offset, stream, most_bytes, self._streams, self._passed, spans
         )
-        return found
+        return found, aligned
 
     def next_packet(self, wanted: int | None) -> tuple[int, int, int] | None:
         """Go to the next packet of a stream, of any if None; return stream, size, bytes there, or None.
@@ -274,7 +285,7 @@ class PacketWalk:
             if wanted is None or stream == wanted:
                 window.at += HEADER_BYTES
                 return stream, size, size
-            self._foreign[stream] += 1
+            self._foreign[stream] = self._foreign.get(stream, 0) + 1
             window.skip(HEADER_BYTES + size)
         return None
 
@@ -392,8 +403,9 @@ class Aedat4Pass:
         self._unpack = unpacker(header.compression, source.path)
         self._packed = header.compression != 0
         self._state = new_state()
-        self._places = np.empty((MOST_PACKETS, 2), np.int64)
-        self._payloads = np.empty(0, np.uint8)
+        self._found = np.empty((MOST_PACKETS, 4), np.int64)
+        self._unpacked = np.empty(0, np.uint8)
+        self._payloads = self._unpacked
         self._spans = np.empty((0, 4), np.int64)
         self._last_cut = False
         self._lost_packets = 0
@@ -474,19 +486,14 @@ class Aedat4Pass:
             return False
         self._batch_start = self._walk.place, self._lost_packets
         self._set_batch(self._payloads, self._spans[:0])
-        found, size = self._next_places(BATCH_BYTES, wait=wait)
+        found, aligned = self._next_packets(BATCH_BYTES if self._packed else READ_BYTES, wait=wait)
         if not found:
             return False
-        places = self._places[:found]
-        if not self._packed and not np.any(places[:, 0] % 8):
-            # They stay where they are: the window does not move before the batch is done.
-            window = self._walk.window
-            starts = places[:, 0] - HEADER_BYTES
-            stored = places[:, 1] - starts
-            offset = window.position - window.at
-            self._set_batch(window.raw, np.column_stack([places, starts + offset, stored]))
-            return True
-        return self._unpack_batch(found, size)
+        if self._packed or not aligned:
+            return self._unpack_batch(found)
+        # They stay where they are: the window does not move before the batch is done.
+        self._set_batch(self._walk.window.raw, self._found[:found])
+        return True
 
     def _set_batch(self, payloads: np.ndarray, spans: np.ndarray) -> None:
         """Begin a batch; `spans` have the columns that the decoder names, shape [k, 4], int64."""
@@ -494,64 +501,72 @@ class Aedat4Pass:
         self._spans = spans
         self._state[PACKET] = self._state[EVENT] = 0
 
-    def _unpack_batch(self, found: int, size: int) -> bool:
-        """Make a batch of the packets found, of `size` bytes if cut, and of some more."""
-        parts: list[bytes] = []
+    def _unpack_batch(self, found: int) -> bool:
+        """Make a batch of the packets found, and of some more."""
         spans: list[int] = []
         total = 0
         while found:
-            total = self._unpack_places(found, size, parts, spans, total)
+            total = self._unpack_found(found, spans, total)
             if total >= BATCH_BYTES or self._last_cut:
                 break
-            found, size = self._next_places(BATCH_BYTES - total, wait=not (self._source.open_ended and parts))
-        if not parts:
-            return False
-        whole = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._set_batch(np.frombuffer(whole, np.uint8), np.array(spans, np.int64).reshape(-1, 4))
-        return True
+            wait = not (self._source.open_ended and spans)
+            found, _ = self._next_packets(BATCH_BYTES - total, wait=wait)
+        self._set_batch(self._unpacked, np.array(spans, np.int64).reshape(-1, 4))
+        return bool(spans)
 
-    def _unpack_places(self, found: int, size: int, parts: list[bytes], spans: list[int], total: int) -> int:
-        """Unpack the packets found behind `total` bytes that are; return how many bytes there are then."""
-        window, unpack, cut = self._walk.window, self._unpack, self._last_cut
-        raw = window.raw.data
-        offset = window.position - window.at - HEADER_BYTES
-        for start, stop in self._places[:found].tolist():
+    def _unpack_found(self, found: int, spans: list[int], total: int) -> int:
+        """Unpack the packets found behind `total` bytes that are; return how many bytes there are then.
+
+        All go into one buffer at once, so that the library gets the same memory for the next packet again:
+        new memory takes longer to touch than to unpack into.
+        """
+        unpack, cut = self._unpack, self._last_cut
+        raw, room = self._walk.window.raw.data, self._unpacked.data
+        for start, stop, position, stored in self._found[:found].tolist():
             try:
                 payload = unpack(raw[start:stop], cut)
             except UnpackError as error:
-                self._lose_packet(offset + start, size or stop - start, str(error))
+                self._lose_packet(position, stored - HEADER_BYTES, str(error))
                 if self._strict:
                     break
                 continue
             end = total + len(payload)
-            spans += (total, end, offset + start, stop - start + HEADER_BYTES)
-            parts.append(payload)
+            if end > len(room):
+                room = self._larger_room(total, end)
+            room[total:end] = payload
+            spans += (total, end, position, stored)
             total = end + -end % 8
-            if total != end:
-                parts.append(PADDING[total - end])
         return total
 
-    def _next_places(self, most_bytes: int, *, wait: bool) -> tuple[int, int]:
-        """Find the next payloads of the stream in the window; return how many, and of a cut one its size.
+    def _larger_room(self, used: int, needed: int) -> memoryview:
+        """Make room for unpacked packets, with the first `used` bytes of what is there."""
+        larger = np.empty(needed + BATCH_BYTES, np.uint8)
+        larger[:used] = self._unpacked[:used]
+        self._unpacked = larger
+        return larger.data
+
+    def _next_packets(self, most_bytes: int, *, wait: bool) -> tuple[int, bool]:
+        """Find the next packets of the stream in the window; return how many, and whether aligned.
 
         None is left where there is none, or none without waiting. A cut one is alone.
         """
-        walk = self._walk
+        walk, window = self._walk, self._walk.window
         if self._strict:
             most_bytes = 1  # a packet at a time, so that what is counted does not depend on the window
-        found = walk.ready_packets(self._stream, most_bytes, self._places)
+        found, aligned = walk.ready_packets(self._stream, most_bytes, self._found)
         if found or not wait:
-            return found, 0
+            return found, aligned
         packet = walk.next_packet(self._stream)
         if packet is None:
-            return 0, 0
+            return 0, True
         _, size, there = packet
-        window = walk.window
+        position = window.position - HEADER_BYTES
         window.have(there)
-        self._places[0] = window.at, window.at + there
+        start = window.at
         window.at += there
+        self._found[0] = start, window.at, position, size + HEADER_BYTES
         self._last_cut = there < size
-        return 1, size if self._last_cut else 0
+        return 1, start % 8 == 0
 
     def _lose_packet(self, position: int, size: int, reason: str) -> None:
         """Leave out a packet that cannot be unpacked."""
