@@ -40,6 +40,8 @@ MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     ),
     "resnet18": partial(ResNet, resnet.PLANS["resnet18"]),
     "resnet19": partial(ResNet, resnet.PLANS["resnet19"]),
+    "resnet19_spquant": partial(ResNet, resnet.PLANS["resnet19_spquant"]),
+    "resnet34": partial(ResNet, resnet.PLANS["resnet34"]),
     "preact_resnet18": PreactivationResNet,
     "spikformer_4_256": partial(Spikformer, spikformer.PLANS["spikformer_4_256"]),
     "spikformer_4_384": partial(Spikformer, spikformer.PLANS["spikformer_4_384"]),

@@ -1,6 +1,6 @@
 """Spiking residual networks: what a shortcut carries is added before the second neurons of a block.
 
-Source: LT-SNN's released ResNet-19 and ResNet-18, after "Going Deeper With Directly-Trained Larger Spiking
+Source: LT-SNN's and SpQuant-SNN's released ResNets, after "Going Deeper With Directly-Trained Larger Spiking
 Neural Networks" (Zheng et al., AAAI 2021): a stem, stages of residual blocks, the mean over places, and two
 linear layers with neurons in between. Steps are the frames': a still image is repeated by whoever calls, so
 that recordings go in alike.
@@ -24,11 +24,15 @@ class ResNetPlan:
     Attributes:
         stages: Blocks and channels of each stage; all but the first stage begin with stride 2.
         stem: Channels of the stem.
+        stem_kernel: Height and width of its convolution.
+        stem_stride: Of its convolution.
         hidden: Features of the hidden linear layer.
     """
 
     stages: tuple[tuple[int, int], ...]
     stem: int = 64
+    stem_kernel: int = 3
+    stem_stride: int = 1
     hidden: int = 256
 
 
@@ -36,17 +40,27 @@ PLANS: dict[str, ResNetPlan] = {
     "resnet19": ResNetPlan(stages=((3, 128), (3, 256), (2, 512))),
     # Released with the counts [2, 2, 2, 2], of which the fourth is never read.
     "resnet18": ResNetPlan(stages=((2, 128), (2, 256), (2, 512))),
+    # SpQuant-SNN's own, for CIFAR and ImageNet. Building the second one fails in the release.
+    "resnet19_spquant": ResNetPlan(((3, 64), (3, 256), (2, 512)), stem=128, stem_kernel=7, stem_stride=2),
+    "resnet34": ResNetPlan(((3, 64), (4, 128), (6, 256), (3, 512)), stem_kernel=7, stem_stride=2),
 }
 
 
 def conv_block(
-    in_channels: int, channels: int, neuron: NeuronSettings, options: ModelOptions, *, stride: int = 1
+    in_channels: int,
+    channels: int,
+    neuron: NeuronSettings,
+    options: ModelOptions,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
 ) -> ConvBlock:
     """Return a conv block as residual networks have them: no bias, weights drawn as torch does."""
     return ConvBlock(
         in_channels,
         channels,
         neuron=neuron,
+        kernel=kernel,
         stride=stride,
         bias=False,
         draw="torch",
@@ -101,7 +115,14 @@ class ResNet(nn.Module):
         super().__init__()
         self.options = options
         channels = options.scaled(plan.stem)
-        self.stem = conv_block(options.in_channels, channels, options.first_neuron, options)
+        self.stem = conv_block(
+            options.in_channels,
+            channels,
+            options.first_neuron,
+            options,
+            kernel=plan.stem_kernel,
+            stride=plan.stem_stride,
+        )
         number = 0
         for stage, (blocks, size) in enumerate(plan.stages):
             for index in range(blocks):
