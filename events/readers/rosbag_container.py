@@ -58,6 +58,8 @@ def opened_bag(source: Source, name: str) -> Iterator[Any]:
         ) from None
     import apsw
 
+    if name == SQLITE:
+        _check_pages(source)
     opener: Any = {ROS1: Reader, SQLITE: Sqlite3Reader, MCAP: McapReader}[name]
     causes: tuple[type[Exception], ...] = (ReaderError, Reader2Error, apsw.Error, *_CAUSES)
     try:
@@ -71,6 +73,26 @@ def opened_bag(source: Source, name: str) -> Iterator[Any]:
         # What is closed has been read; a half-opened file may have nothing to close.
         with suppress(*causes):
             bag.close()
+
+
+def _check_pages(source: Source) -> None:
+    """Refuse a database that is cut off: SQLite takes the pages of its index that are missing for empty.
+
+    Source: SQLite, "Database File Format", 1.3: the page size at byte 16, 1 for 65536, the pages at byte 28,
+    which are right where the numbers at bytes 24 and 92 are the same.
+    """
+    if len(source.head) < 100 or source.head[24:28] != source.head[92:96]:
+        return
+    page_bytes, pages = (
+        struct.unpack_from(">H", source.head, 16)[0],
+        struct.unpack_from(">I", source.head, 28)[0],
+    )
+    expected = pages * (65536 if page_bytes == 1 else page_bytes)
+    if source.size < expected:
+        raise DamagedRecording(
+            f"{source.path}: the bag is cut off at byte {source.size}, expected {expected}; "
+            "copy or record it again"
+        )
 
 
 def _broken(source: Source, error: Exception) -> DamagedRecording:

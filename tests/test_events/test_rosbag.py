@@ -323,3 +323,15 @@ class TestWriter:
         with pytest.raises(ConfigError, match="times -1 to -1 us do not fit ROS bags"):
             write_recording(tmp_path / "a", events, format=kind, sensor_hw=SENSOR_HW)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("missing", [1, 600, 5000, 30_000])
+    def test_cut_off_is_refused(self, tmp_path, kind, missing):
+        """Without its end a bag has no index, or a part of it, by which events would come in another order."""
+        write_recording(tmp_path / "a", self.some_steps(20_000), format=kind, sensor_hw=SENSOR_HW)
+        data = (tmp_path / "a").read_bytes()
+        (tmp_path / "b").write_bytes(data[:-missing])
+        found, message = try_to_read(tmp_path / "b")
+        assert found is None
+        assert "copy" in message
+        assert "byte" in message
+        assert "\n" not in message
