@@ -33,11 +33,12 @@ def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recor
 
 
 class _Last(threading.local):
-    """The file that a thread opened last, and its report before it was read."""
+    """The file that a thread opened last, its report before it was read, and its CRC-32C once known."""
 
     key: tuple[Any, ...] | None = None
-    recording: Recording
+    recording: Recording | None = None
     report: FileReport
+    crc32c: int | None = None
 
 
 _last = _Last()
@@ -49,11 +50,10 @@ def _open_file(path: Path, read: ReadOptions) -> Recording:
         return open_recording(path, read)
     status = path.stat()
     key = (path, status.st_mtime_ns, status.st_size, read)
-    if _last.key != key:
-        _last.key = None
+    if _last.recording is None or _last.key != key:
+        _last.recording = _last.crc32c = None
         _last.recording = open_recording(path, read)
-        _last.report = _last.recording.report
-        _last.key = key
+        _last.key, _last.report = key, _last.recording.report
     _last.recording.report = _last.report.copy()
     return _last.recording
 
@@ -64,4 +64,8 @@ def sample_crc32c(recording: Recording) -> int:
         return int(google_crc32c.value(recording.content))
     if isinstance(recording, StoredRecording):
         return recording.source_crc32c
-    return file_crc32c(recording.path)
+    if recording is not _last.recording:
+        return file_crc32c(recording.path)
+    if _last.crc32c is None:
+        _last.crc32c = file_crc32c(recording.path)
+    return _last.crc32c

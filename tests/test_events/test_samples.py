@@ -8,7 +8,8 @@ from suites.reader_suite import copies, random_events
 
 from events.readers.registry import DEFAULT_OPTIONS, open_recording
 from events.recording import ReadOptions
-from events.store.samples import open_sample
+from events.store.samples import open_sample, sample_crc32c
+from events.store.shard import file_crc32c
 from events.writers.registry import write_recording
 
 HW = (128, 128)
@@ -46,12 +47,14 @@ def test_another_file_other_options_a_changed_file_or_another_thread_open_anew(t
     first = opened(path)
     assert opened(path, ReadOptions(damage="salvage")) is not first
     write(tmp_path / "b", 2)
+    assert sample_crc32c(opened(tmp_path / "b")) != sample_crc32c(opened(path))
     assert opened(tmp_path / "b") is not opened(path)
     before = opened(path)
     events = write(path, 3)
     os.utime(path, ns=(1, 1))
     assert opened(path) is not before
     np.testing.assert_array_equal(opened(path).read(), events[:-1])
+    assert sample_crc32c(opened(path)) == sample_crc32c(opened(path)) == file_crc32c(path)
     found = []
     thread = threading.Thread(target=lambda: found.append(opened(path)))
     thread.start()
