@@ -128,7 +128,7 @@ def test_a_few_steps_learn_two_classes_and_move_the_thresholds():
             r"input_hw: found 15x48, expected at least 16x16 for 4 pools; use larger frames or a model",
         ),
         (lambda: build("mobilenet_published", hw=(1, 1)), r"found 1x1, expected at least 2x2 for 5 pools"),
-        (lambda: ModelSettings("resnet"), r"name: found 'resnet', .*; did you mean 'resnet1\d'\?"),
+        (lambda: ModelSettings("resnet"), r"name: found 'resnet', .*; did you mean 'resnet\d+'\?"),
         (
             lambda: ModelSettings(dropout_per="batch"),
             r"dropout_per: found 'batch', expected one of step, sample",
