@@ -340,8 +340,8 @@ class Recording(ABC):
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        parts = [chunk.copy() for chunk in self.chunks()]
-        return np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+        parts = [chunk.view(np.int64).copy() for chunk in self.chunks()]
+        return np.concatenate([np.empty(0, np.int64), *parts]).view(EVENT_DTYPE)
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE, in memory that the next call with `buffer` overwrites.
@@ -351,7 +351,8 @@ class Recording(ABC):
         events = 0
         for chunk in self.chunks():
             room = buffer.grow(events + len(chunk), kept=events)
-            room[events : events + len(chunk)] = chunk
+            # Whole words: NumPy copies records with gaps field by field.
+            room[events : events + len(chunk)].view(np.int64)[:] = chunk.view(np.int64)
             events += len(chunk)
         return buffer.room(events)
 

@@ -326,7 +326,7 @@ class TestWriter:
 
     @pytest.mark.parametrize("missing", [1, 600, 5000, 30_000])
     def test_cut_off_is_refused(self, tmp_path, kind, missing):
-        """Without its end a bag has no index, or a part of it, by which events would come in another order."""
+        """Without its end a bag has no index, or a part of one that gives events in another order."""
         write_recording(tmp_path / "a", self.some_steps(20_000), format=kind, sensor_hw=SENSOR_HW)
         data = (tmp_path / "a").read_bytes()
         (tmp_path / "b").write_bytes(data[:-missing])
