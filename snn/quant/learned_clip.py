@@ -43,24 +43,22 @@ def uniform_levels(bits: int) -> tuple[float, ...]:
 
 class _LearnedClip(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, alpha: Tensor, limit: Tensor, values: Tensor, levels: Tensor, published: bool
-    ) -> Tensor:
-        ctx.save_for_backward(x, limit, levels)
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, limit: Tensor, values: Tensor, published: bool) -> Tensor:
+        ctx.save_for_backward(x, limit, values)
         ctx.published = published
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, limit, levels = ctx.saved_tensors  # alpha as used, level of |x / alpha| with the sign of x
-        share = x / limit
+        x, limit, values = ctx.saved_tensors  # limit: alpha as it was used
+        share, level = x / limit, values / limit
         outside = share.abs() > 1
-        levels = levels.abs() if ctx.published else levels
-        grad_alpha = (grad * torch.where(outside, share.sign(), levels - share)).sum()
+        level = level.abs() if ctx.published else level
+        grad_alpha = (grad * torch.where(outside, share.sign(), level - share)).sum()
         if ctx.published:
-            return grad, 0.1 * grad_alpha, None, None, None, None
-        return torch.where(outside, 0, grad), grad_alpha, None, None, None, None
+            return grad, 0.1 * grad_alpha, None, None, None
+        return torch.where(outside, 0, grad), grad_alpha, None, None, None
 
 
 @torch.no_grad()
@@ -80,9 +78,13 @@ def nearest_level(
     if power_of_two:
         scale = to_power_of_two(scale)
         limit = scale / unit
-    sizes = torch.tensor(whole, dtype=x.dtype, device=x.device)
-    halves = (sizes[1:] + sizes[:-1]) / 2
-    codes = x.sign() * sizes[torch.bucketize((x / scale).abs().contiguous(), halves)]
+    shares = (x / scale).abs_()
+    if whole == tuple(range(len(whole))):  # evenly spaced: no need to search
+        nearest = shares.sub_(0.5).ceil_().clamp_(0, whole[-1])
+    else:
+        sizes = torch.tensor(whole, dtype=x.dtype, device=x.device)
+        nearest = sizes[torch.bucketize(shares.contiguous(), (sizes[1:] + sizes[:-1]) / 2)]
+    codes = torch.copysign(nearest, x)
     return Quantised(codes, scale, limit)
 
 
@@ -99,7 +101,7 @@ def learned_clip(
     """
     codes, scale, limit = nearest_level(x, alpha, levels=levels, power_of_two=power_of_two)
     assert limit is not None
-    return _LearnedClip.apply(x, alpha, limit.detach(), codes * scale, codes * (scale / limit), published)
+    return _LearnedClip.apply(x, alpha, limit.detach(), codes * scale, published)
 
 
 @torch.no_grad()

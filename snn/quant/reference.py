@@ -188,9 +188,9 @@ def ternary(w: Tensor, *, power_of_two: bool = False) -> Quantised:
     W is the mean of |w| over |w| >= dead zone. A weight of exactly minus the dead zone gives 0, one of plus
     the dead zone W (released). The gradient passes everywhere.
     """
-    dead_zone = 0.05 * w.abs().max()
-    kept = w.abs() >= dead_zone
-    return _three_levels(w >= dead_zone, w < -dead_zone, w, kept, power_of_two)
+    size = w.abs()
+    dead_zone = 0.05 * size.max()
+    return _three_levels(w, size, size >= dead_zone, w != -dead_zone, power_of_two)
 
 
 @torch.no_grad()
@@ -200,16 +200,17 @@ def ternary_mean(w: Tensor, *, power_of_two: bool = False) -> Quantised:
     W is the mean of |w| over |w| > dead zone. The gradient passes everywhere.
     Source: Li et al., 2016, arXiv 1605.04711, eq. 4 and 6.
     """
-    dead_zone = 0.7 * mean_size(w)
-    kept = w.abs() > dead_zone
-    return _three_levels(w > dead_zone, w < -dead_zone, w, kept, power_of_two)
+    size = w.abs()
+    return _three_levels(w, size, size > 0.7 * size.mean(), None, power_of_two)
 
 
-def _three_levels(above: Tensor, below: Tensor, w: Tensor, kept: Tensor, power_of_two: bool) -> Quantised:
-    size = torch.where(kept, w.abs(), 0).sum() / kept.sum().clamp(min=1)
-    return Quantised(
-        above.to(w.dtype) - below.to(w.dtype), to_power_of_two(size) if power_of_two else size, None
-    )
+def _three_levels(
+    w: Tensor, size: Tensor, kept: Tensor, fires: Tensor | None, power_of_two: bool
+) -> Quantised:
+    """Return -W, 0, W: the signs of what is kept, and of that only what fires; W is its mean size."""
+    worth = torch.where(kept, size, 0).sum() / kept.sum().clamp(min=1)
+    codes = w.sign() * (kept if fires is None else kept & fires)
+    return Quantised(codes, to_power_of_two(worth) if power_of_two else worth, None)
 
 
 @torch.no_grad()
