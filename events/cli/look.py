@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from events.cli.terminal import EXIT_PROBLEM, ProgressBar, errors_as_lines, print_json, say
+from events.cli.terminal import EXIT_PARTIAL, EXIT_PROBLEM, ProgressBar, errors_as_lines, print_json, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def info(
     """Say what a recording or a store holds, and what is wrong with it.
 
     Of a recording: format, sensor, events, times, rates, hot pixels, triggers, what is damaged and what else
-    is in the file (other streams, frames, samples of an IMU).
+    is in the file (other streams, frames, samples of an IMU). The exit code is 3 where it is damaged.
 
     [bold]Examples[/bold]
 
@@ -101,6 +101,8 @@ def info(
         print_json(facts)
     else:
         typer.echo(format_info(facts))
+    if facts.get("damaged"):
+        raise typer.Exit(EXIT_PARTIAL)
 
 
 @errors_as_lines

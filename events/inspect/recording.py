@@ -204,7 +204,8 @@ def _clock_text(report: dict[str, Any]) -> str:
         steps, largest = report["backward_steps"], report["largest_backward_us"]
         said.append(f"{steps:,} backward steps, the largest {largest:,} us")
     if report["wraps"]:
-        said.append(f"{report['wraps']} wraps continued")
+        wraps = report["wraps"]
+        said.append(f"{wraps:,} wrap{'s' if wraps > 1 else ''} continued")
     return "; ".join(said) or "never steps back"
 
 
@@ -213,7 +214,7 @@ def _hot_text(info: dict[str, Any]) -> str:
         return "none"
     places = ", ".join(f"x={p['x']} y={p['y']} ({p['events']:,})" for p in info["hottest_pixels"][:3])
     share = 100 * info["hot_events"] / info["events"]
-    return f"{info['hot_pixels']} with {share:.1f} % of all events: {places}"
+    return f"{info['hot_pixels']:,} with {share:.1f} % of all events: {places}"
 
 
 def _damage_text(report: dict[str, Any]) -> str:

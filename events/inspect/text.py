@@ -17,12 +17,18 @@ def settings_text(settings: dict[str, Any] | None) -> str:
 
 def one_line(value: object) -> str:
     """Return a value as text of one line that is not too long for a terminal."""
-    text = (
-        " ".join(" x ".join(map(str, value)).split())
-        if isinstance(value, list)
-        else " ".join(str(value).split())
-    )
+    text = " ".join(_joined(value).split())
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _joined(value: object) -> str:
+    """Return lists and dictionaries as people write them: sizes as 240 x 320, facts as name and value."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_joined(one)}" for name, one in value.items() if one is not None)
+    if isinstance(value, list | tuple):
+        between = " x " if all(isinstance(one, int) for one in value) else "; "
+        return between.join(_joined(one) for one in value)
+    return str(value)
 
 
 def said_bytes(count: float) -> str:

@@ -263,6 +263,14 @@ def test_view_draws_recording_and_sample(run, tree, store, tmp_path):
     assert run("view", store, "--frame", 10).exit_code == 2
 
 
+def test_info_of_a_damaged_recording_says_so_in_its_exit_code(run, tree, tmp_path):
+    whole = (tree / "cat" / "0.aedat").read_bytes()
+    (tmp_path / "cut.aedat").write_bytes(whole[:-3])
+    result = run("info", "cut.aedat")
+    assert result.exit_code == 3
+    assert f"1 partial record at the end, first at byte {len(whole) - 8:,}" in result.stdout
+
+
 def test_datasets_are_listed(run):
     assert "dvs-cifar10" in run("datasets").stdout
     assert len(json.loads(run("datasets", "--json").stdout)) > 3

@@ -13,6 +13,7 @@ from events.errors import EventsError, StoreError
 from events.inspect.recording import recording_info
 from events.inspect.show import format_info
 from events.inspect.store import store_info
+from events.inspect.text import one_line
 from events.recording import EVENT_DTYPE, TRIGGER_DTYPE, FileReport, Recording
 from events.writers.registry import write_recording
 
@@ -176,3 +177,10 @@ def test_triggers_and_what_else_is_in_a_file(monkeypatch):
     assert "3 events marked invalid, 12 packets of other kinds or streams" in text
     assert "4 words of an unknown type" in text
     assert json.loads(json.dumps(info)) == info
+
+
+def test_facts_of_a_header_are_read_by_people():
+    streams = [{"number": 0, "kind": "EVTS", "sensor_hw": [240, 320]}, {"number": 2, "sensor_hw": None}]
+    assert one_line(streams) == "number 0, kind EVTS, sensor_hw 240 x 320; number 2"
+    assert one_line(["a  comment", "another"]) == "a comment; another"
+    assert one_line("x" * 300) == "x" * 197 + "..."
