@@ -80,6 +80,10 @@ class Block(NamedTuple):
     place: Any
 
 
+class IndexContradicted(Exception):
+    """An index that the file itself holds is not true; none of the events it is not true of was yielded."""
+
+
 class Seekable(Protocol):
     """What is needed of an `events.recording.Recording`, whose methods these are."""
 
@@ -194,14 +198,32 @@ def read_range(recording: Seekable, index: SeekIndex, wanted: Range) -> Iterator
     Yields:
         Events, shape [n], EVENT_DTYPE, at least one.
     """
-    for run in index.runs(wanted):
-        yield from read_run(recording, run, wanted)
+    given = 0
+    try:
+        for run in index.runs(wanted):
+            for part in read_run(recording, run, wanted):
+                given += len(part)
+                yield part
+    except IndexContradicted as error:
+        yield from read_instead(recording, index, wanted, given)
+        for report in filter(None, (recording.report, index.report)):
+            report.notes.append(str(error))
+        return
     if index.blocks and wanted.reached_by(index.events):
         return
     if index.report is None:
         yield from read_on(recording, index, wanted)
     else:
         recording.report = index.report.copy()
+
+
+def read_instead(recording: Seekable, index: SeekIndex, wanted: Range, given: int) -> Iterator[np.ndarray]:
+    """Yield the events of a range without the first `given`, reading through, and make the index anew."""
+    index.blocks, index.behind, index.report = [], None, None
+    for part in read_on(recording, index, wanted):
+        if given < len(part):
+            yield part[given:]
+        given = max(given - len(part), 0)
 
 
 def read_run(recording: Seekable, run: list[Block], wanted: Range) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ DV's files.
 """
 
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,10 +19,13 @@ from events.readers.aedat4_compression import COMPRESSIONS, UnpackError, unpacke
 from events.readers.aedat4_header import Aedat4Header, field_place, kind_name, load, read_header
 from events.readers.aedat4_pass import Aedat4Pass, PacketWalk
 from events.readers.aedat4_payload import TRIGGERS_MARK, find_vector
+from events.readers.aedat4_seek import TablePlace, decode_blocks, index_of
+from events.readers.aedat4_table import read_table
 from events.readers.conventions import only_plain_conventions
 from events.readers.packet_recording import PacketRecording
 from events.readers.source import Source
-from events.recording import TRIGGER_DTYPE, FileReport, ReadOptions
+from events.recording import DEFAULT_CHUNK_EVENTS, TRIGGER_DTYPE, Bookmark, FileReport, ReadOptions
+from events.seek import SeekIndex
 
 # x and y are int16.
 LARGEST_HW = (1 << 15, 1 << 15)
@@ -118,6 +122,32 @@ class Aedat4Recording(PacketRecording):
         if not self._header.streams:
             report.notes.append("the header does not tell of the streams")
         return Aedat4Pass(self._source, self._header, self._stream, sensor_hw, options.damage, report)
+
+    def stored_index(self) -> SeekIndex | None:
+        """Return an index by the file's table of packets; see `Recording.stored_index`.
+
+        Under `strict` everything is read before anything is trusted; where the options name a sensor, the
+        table does not tell how many events are on it.
+        """
+        options = self._options
+        if self._source.open_ended or options.damage == "strict" or options.sensor_hw or not self._sensor_hw:
+            return None
+        table = read_table(self._source, self._header)
+        if table is None:
+            return None
+        report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        return index_of(table, self._stream, np.array(sorted(self._header.streams)), new_report=report)
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        if not isinstance(place.at, TablePlace):
+            yield from super().decode_from(place, max_events=max_events)
+            return
+        self.report = place.report.copy()
+        self._reading = None  # events are decoded before they are yielded, so there is no bookmark
+        with self._pass(self.sensor_hw, self._options, self.report) as reading:
+            yield from decode_blocks(reading, place.at, max_events=max_events)
+            reading.finish()
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals, shape [n], TRIGGER_DTYPE; channel 1 is the signal generator.

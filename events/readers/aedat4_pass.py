@@ -480,6 +480,15 @@ class Aedat4Pass:
         self._state[:] = place.state
         self._state[PACKET] = done
 
+    def stands_by(self, position: int) -> bool:
+        """Whether all events of the stream before a byte are delivered, and none behind it."""
+        packet = int(self._state[PACKET])
+        if self._state[EVENT]:
+            return False
+        if packet < len(self._spans):
+            return int(self._spans[packet, SPAN_POSITION]) >= position
+        return self._walk.window.position <= position
+
     def _load_batch(self, *, wait: bool) -> bool:
         """Make the next packets of the stream the batch; False where there is none."""
         if self._last_cut:
