@@ -194,3 +194,15 @@ def test_an_index_of_the_file_makes_the_first_range_fast_already():
     assert recording.report.notes == ["by the file's own index"]
     assert recording.index().events == 1000
     assert recording.decoded == 100
+
+
+def test_repaired_time_is_the_same_from_the_middle(tmp_path, small_blocks):
+    events = random_events(1, 1000, sensor_hw=HW, span_us=50_000)
+    events["t"][300:] -= np.minimum(events["t"][300:], 9_000)
+    path = write(tmp_path / "a", events)
+    options = ReadOptions(timestamps="dat2mat", orientation="dat2mat")
+    whole = open_recording(path, options).read()
+    assert (np.diff(whole["t"]) >= 0).all()
+    recording = open_recording(path, options)
+    recording.index()
+    np.testing.assert_array_equal(copies(recording.chunks(start_event=640)), whole[640:])
