@@ -73,8 +73,10 @@ def parse_lines(
     while end > at and raw[end - ONE] != LINE_END:
         end -= ONE
     last = len(fields) - 1
+    room = columns.shape[1]
+    cells = columns.reshape(5 * room)
     rows = 0
-    while at < end and rows < columns.shape[1]:
+    while at < end and rows < room:
         line = at
         plain = False
         for column in range(last + 1):
@@ -100,7 +102,9 @@ def parse_lines(
                 shift -= np.int64(at - point)
             if shift < 0 or digits == 0 or digits + shift > SAFE_DIGITS:
                 break
-            columns[field, rows] = value * POWERS[shift] if shift > 0 else value
+            if shift > 0:
+                value *= POWERS[shift]
+            cells[np.uint64(field * room + rows)] = value
             if digit == separator - ZERO:
                 at += ONE
                 while raw[at] == SPACE:
@@ -109,7 +113,7 @@ def parse_lines(
                 break
             plain = column == last
         if plain:
-            columns[LINE, rows] = line
+            cells[np.uint64(LINE * room + rows)] = line
             rows += 1
             while raw[at] != LINE_END:
                 at += ONE
