@@ -141,7 +141,15 @@ def _open_part(dataset: str, root: str, part: str) -> Any:
     # Another package's code raises what it likes.
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise DatasetError(f"{dataset}: tonic cannot open part {part!r} of it in {root}: {said}") from error
+        if isinstance(error, TypeError) and "argument" in said:
+            advice = "it needs arguments of its own, so it is not read by its name alone"
+        elif isinstance(error, OSError):
+            advice = "tonic downloads what is missing there: check the connection, or put its archives there"
+        else:
+            advice = "check the folder"
+        raise DatasetError(
+            f"{dataset}: tonic cannot open part {part!r} of it in {root}: {said}; {advice}"
+        ) from error
 
 
 def _targets(dataset: str, samples: Any) -> list[Any]:

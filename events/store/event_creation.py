@@ -1,5 +1,6 @@
 """Creating and finishing an event store: only the driver of a conversion does, workers write parts alone."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -113,6 +114,8 @@ def finish_event_store(dst: Path, listing: Listing, rows: Sequence[dict[str, Any
     known = [source | {"crc32c": row.get("crc32c")} for source, row in zip(sources, rows, strict=True)]
     write_atomically(dst / SOURCES_NAME, [json_lines(known)])
     write_atomically(dst / MANIFEST_NAME, [json_lines(placed)])
+    # All shards, which were not synced one by one.
+    os.sync()
     write_attributes(dst, read_attributes(dst) | _outcome(placed) | {"complete": True})
     rmtree(dst / PARTS, ignore_errors=True)
 

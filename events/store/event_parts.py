@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from events.store.event_layout import EVENT_COLUMNS, FLAT_COLUMNS, MS_INDEX, SHARD, event_shard_name
-from events.store.shard import file_crc32c, sync_folder
+from events.store.shard import file_crc32c
 
 PARTS = "parts"
 
@@ -83,8 +83,6 @@ def put_in_place(store: Path, rows: Sequence[Row], places: Places) -> None:
         for part, final in shard_files(store, row, places[row["shard"]]):
             if final is not None and part.exists():
                 part.replace(final)
-    for column in FLAT_COLUMNS:
-        sync_folder(store / column)
 
 
 def take_out(store: Path, rows: Sequence[Row], places: Places) -> None:
@@ -93,7 +91,6 @@ def take_out(store: Path, rows: Sequence[Row], places: Places) -> None:
         for part, final in shard_files(store, row, places.get(row["shard"])):
             if final is not None and final.exists() and not part.exists():
                 final.replace(part)
-    sync_folder(store / PARTS)
 
 
 def remove_beyond(store: Path, end: Mapping[str, int]) -> None:

@@ -138,11 +138,12 @@ def file_crc32c(path: Path) -> int:
     return crc
 
 
-def write_atomically(path: Path, parts: Iterable[bytes]) -> tuple[int, int]:
+def write_atomically(path: Path, parts: Iterable[bytes], *, sync: bool = True) -> tuple[int, int]:
     """Write a file so that it is either there in full or not at all, even after a power cut.
 
     Temporary file beside it, fsync, rename, fsync of the folder. The temporary file is removed when
-    anything goes wrong; one left by a killed process is swept at the next start.
+    anything goes wrong; one left by a killed process is swept at the next start. Without `sync` a kill does
+    no harm either, but a power cut may.
 
     Returns:
         Length in bytes and CRC-32C of what was written.
@@ -155,11 +156,13 @@ def write_atomically(path: Path, parts: Iterable[bytes]) -> tuple[int, int]:
                 _write_all(file.fileno(), part)
                 size += len(part)
                 crc = google_crc32c.extend(crc, part)
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
     return size, crc
 
 

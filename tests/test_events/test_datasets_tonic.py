@@ -187,7 +187,7 @@ def test_samples_that_cannot_be_read_fail_alone_and_stray_events_are_told(tmp_pa
         ),
         (
             "Broken",
-            r"^tonic:Broken: tonic cannot open part 'train' of it in .*: File not found or corrupted\.$",
+            r"^tonic:Broken: tonic cannot open part 'train' of it .*: File not found or corrupted\.; check",
         ),
     ],
 )
