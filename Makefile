@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests may run in several processes, `make test WORKERS=4`; each then has one thread.
+WORKERS ?= 0
 
 .PHONY: demo test setup clean
 
@@ -16,7 +18,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 setup: $(READY)
 
