@@ -1,0 +1,1 @@
+"""Sparsity: what decides, from its input, which outputs of a convolution are computed."""
