@@ -4,10 +4,11 @@ import faulthandler
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from events.errors import EventsError
 from events.readers.registry import READERS, open_recording
-from events.recording import ReadOptions
+from events.recording import ReadOptions, Recording
 
 # Seconds for one file. Some milliseconds do, but the first may have to compile.
 SECONDS = 120
@@ -15,6 +16,8 @@ SECONDS = 120
 MEMORY_TIMES = 4
 MEMORY_FIXED = 48 << 20
 CHUNK = 1 << 12
+# Events before a bookmark.
+FEW = 40
 
 
 class Broken(AssertionError):
@@ -79,4 +82,20 @@ def read(path: Path, options: ReadOptions) -> int:
         raise Broken(f"strict, and yet damage at byte {report.first_damage_byte} raised nothing")
     json.dumps(report.as_dict())
     recording.triggers()
+    if count:
+        go_on(open_recording(path, options), count, report.as_dict())
     return count
+
+
+def go_on(recording: Recording, count: int, report: dict[str, Any]) -> None:
+    """Check that reading on from a bookmark gives the rest, and the report of the whole."""
+    reading = recording.decode_chunks(max_events=FEW)
+    before, place = len(next(reading)), recording.bookmark()
+    reading.close()
+    if place is None:
+        return
+    after = sum(len(chunk) for chunk in recording.decode_from(place, max_events=CHUNK))
+    if before + after != count or recording.report.as_dict() != report:
+        raise Broken(
+            f"{before} events, and {after} from a bookmark on, of {count}: {recording.report}, {report}"
+        )
