@@ -34,6 +34,8 @@ KINDS: dict[str, str] = {
     "det_class_loss*": "losses:check_class_loss",
     "data_decode_5byte*": "recordings:check_decode_5byte",
     "data_decode_aedat2*": "recordings:check_decode_aedat2",
+    "data_decode_aedat31*": "recordings:check_decode_aedat31",
+    "data_decode_dat*": "recordings:check_decode_dat",
     "events_to_frames*": "frames:check_events_to_frames",
 }
 

@@ -42,6 +42,16 @@ def check_decode_aedat2(vector: Vector) -> None:
     vector.equal("p_cifar", mapped["p"])
 
 
+def check_decode_aedat31(vector: Vector) -> None:
+    """AEDAT 3.1 as stored."""
+    _check_raw(vector, "aedat3")
+
+
+def check_decode_dat(vector: Vector) -> None:
+    """Prophesee DAT as stored."""
+    _check_raw(vector, "dat")
+
+
 def _check_raw(vector: Vector, format_name: str) -> None:
     events = _read(vector, ReadOptions(orientation="raw", polarity="raw", format=format_name))
     for name in ("t", "x", "y", "p"):
