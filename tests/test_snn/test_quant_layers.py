@@ -9,7 +9,7 @@ from torch import nn
 
 from snn.errors import ModelError, QuantError, TrainingError
 from snn.layers import ConvBlock, fold_batch_norm, weight_layers
-from snn.models.registry import ModelSettings, build_model
+from snn.models.registry import MODELS, ModelSettings, build_model
 from snn.models.weights import load_weights
 from snn.neurons.membrane import MEMBRANES
 from snn.neurons.settings import NEURONS
@@ -27,7 +27,7 @@ from snn.quant.settings import PUBLISHED, RULE_BITS, WeightSettings
 RULES = [name for name in RULE_BITS if name != "auto"]
 
 
-def few_bits(seed=0, *, model="vgg5", pack_spikes=False, **weights):
+def few_bits(seed=0, *, model="vgg5", pack_spikes=False, input_hw=(16, 16), **weights):
     """Return a small network with firing neurons."""
     torch.manual_seed(seed)
     neuron = replace(NEURONS["lif"], threshold=0.3, membrane=MEMBRANES["ternary"])
@@ -40,7 +40,7 @@ def few_bits(seed=0, *, model="vgg5", pack_spikes=False, **weights):
         dropout=0.0,
         weights=WeightSettings(**weights),
     )
-    network = build_model(settings, input_hw=(16, 16), classes=3)
+    network = build_model(settings, input_hw=input_hw, classes=3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -286,3 +286,36 @@ def test_a_step_that_collapses_ends_training_with_the_layer_named():
     training = Training(None, network, torch.optim.SGD(network.parameters(), lr=1.0), TrainSettings(), 1)
     with pytest.raises(TrainingError, match=r"epoch 1, batch 2: layer 'block2\.conv': .* collapsed"):
         _train_step(training, some_frames(), torch.zeros(2, dtype=torch.long), where="epoch 1, batch 2")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_layer_of_any_model_is_passed_over(model):
+    roles = {"first_bits": 8, "last_bits": 8, "shortcut_bits": 4, "gate_bits": 8}
+    network = few_bits(model=model, input_hw=(48, 48), bits=2, **roles)
+    assert [layer.name for layer in list_weights(network) if layer.bits == 32] == []
+
+
+def test_where_nobody_waits_a_collapsed_scale_makes_nan():
+    network = few_bits(bits=4)
+    with torch.no_grad():
+        float_weight(network.block2.conv).zero_()
+    compiled = torch.compile(network.block2.conv, backend="eager", fullgraph=True)
+    assert bool(compiled(torch.rand(2, 4, 8, 8)).isnan().all())
+    assert "layer 'block2.conv'" in collapsed(network)
+
+
+@pytest.mark.parametrize("pack_spikes", [False, True])
+def test_half_precision_rounds_what_the_codes_are_worth(pack_spikes):
+    network = few_bits(bits=2, pack_spikes=pack_spikes)
+    x = torch.rand(2, 4, 8, 8).round()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network.block2.conv(x)
+        network(some_frames()).float().square().sum().backward()
+    expected = nn.functional.conv2d(
+        x.bfloat16(),
+        network.block2.conv.weight.bfloat16(),
+        network.block2.conv.bias.bfloat16(),
+        padding=1,
+    )
+    assert torch.equal(found, expected)
+    assert float_weight(network.block2.conv).grad.dtype == torch.float32
