@@ -23,6 +23,18 @@ class QuantError(SnnError):
     """Weights cannot be brought to few bits as described, or their scale has collapsed."""
 
 
+class SparsityError(SnnError):
+    """What is computed cannot be decided as described."""
+
+
+class ExportError(SnnError):
+    """A network cannot be exported as asked, or an exported one cannot be read or run."""
+
+
+class CostError(SnnError):
+    """What a network costs cannot be counted or looked up as asked."""
+
+
 class TrainingError(SnnError):
     """Training cannot go on; the last good checkpoint is kept."""
 

@@ -29,6 +29,7 @@ KINDS: dict[str, str] = {
     "gate_squeeze_*": "gates:check_squeeze",
     "gate_gumbel_*": "gates:check_gumbel",
     "gate_partial_sum_*": "gates:check_partial_sum",
+    "export_fuse_fixedpoint*": "export:check_fuse_fixedpoint",
     "tet_loss*": "losses:check_tet_mlif",
     "tet_*": "losses:check_tet",
     "det_class_loss*": "losses:check_class_loss",
