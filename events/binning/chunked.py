@@ -25,7 +25,7 @@ def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
     Raises:
         EventsError: The recording cannot be read, or gives an event outside its sensor.
     """
-    if settings.value == "last_time" or settings.resize == "area":
+    if settings.value in ("last_time", "last_polarity") or settings.resize == "area":
         return None
     n, t_first, t_last = 0, 0, 0
     for chunk in recording.chunks():
@@ -70,7 +70,7 @@ def _rule(n: int, ends: np.ndarray, settings: BinSettings) -> tuple[int, int, in
     kept = T
     if settings.split == "duration" and settings.tail == "drop":
         kept = min(T, int(ends["t"][1] - ends["t"][0]) // width_us)
-    return _BY_TIME, width_us, kept, settings.split == "time" and settings.tail == "last"
+    return _BY_TIME, width_us, kept, settings.split == "time" and settings.tail != "drop"
 
 
 class _StartTimes:

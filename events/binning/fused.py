@@ -43,7 +43,7 @@ def bin_fused(recording: Recording, settings: BinSettings, *, out: np.ndarray | 
     Returns:
         None where the format or the settings have no such way, or a record is not plainly an event.
     """
-    if settings.value == "last_time" or settings.resize == "area":
+    if settings.value in ("last_time", "last_polarity") or settings.resize == "area":
         return None
     if not isinstance(recording, RecordRecording):
         return None
@@ -121,7 +121,7 @@ def _plan(times: _Times, settings: BinSettings) -> tuple[np.ndarray, np.ndarray,
         kept = min(T, (last_us - first_us) // width_us)
     starts_us = first_us + np.minimum(np.arange(T + 1), kept) * width_us
     positions = np.array([times.first_at(start) if start <= last_us else n for start in starts_us.tolist()])
-    if settings.split == "time" and settings.tail == "last":
+    if settings.split == "time" and settings.tail != "drop":
         positions[-1] = n
     return np.maximum.accumulate(positions), frame_edges(ends, settings), first_us, last_us
 

@@ -105,6 +105,8 @@ def _fill(
     column_offset = axis_offsets(sensor_hw[1], width, 1, size)
     if settings.value == "binary":
         return _fill_binary(words, *runs, row_offset, column_offset, flat)
+    if settings.value == "last_polarity":
+        return _fill_last_polarities(words, *runs, row_offset, column_offset, flat)
     if settings.value == "last_time":
         _check_spans(t_edges_us)
         return _fill_last_times(
@@ -166,7 +168,7 @@ def _plan(events: np.ndarray, settings: BinSettings) -> tuple[_Runs, np.ndarray]
     kept = T
     if settings.split == "duration" and settings.tail == "drop":
         kept = min(T, (latest - earliest) // width_us)
-    to_last = settings.split == "time" and settings.tail == "last"
+    to_last = settings.split == "time" and settings.tail != "drop"
     if rising:
         return _cut_rising(words, earliest, width_us, T, kept, to_last), t_edges_us
     start, stop, frame = _find_runs(words, earliest, width_us, kept, to_last)
@@ -338,6 +340,27 @@ def _fill_last_times(  # type: ignore[no-untyped-def]
                 value = 1 + elapsed * (top - 1) // span if span > 0 else top
                 cell = _cell(words[2 * i + 1], row_offset, column_offset)
                 buffer[cell] = max(buffer[cell], value)
+        _move(buffer, out[f])
+    return -1 if _any_in_margin(buffer, size) else 0
+
+
+@njit(cache=True, nogil=True)
+def _fill_last_polarities(  # type: ignore[no-untyped-def]
+    words, start, stop, first, row_offset, column_offset, out
+):
+    """Write 1 for the polarity of the last event of each pixel, 0 for the other."""
+    size = out.shape[1]
+    plane, inside = np.uint64(size // 2), np.uint64(size)
+    buffer = np.zeros(_BUFFER_FRAMES * size, out.dtype)
+    for f in range(len(out)):
+        for run in range(first[f], first[f + 1]):
+            for i in range(start[run], stop[run]):
+                cell = _cell(words[2 * i + 1], row_offset, column_offset)
+                buffer[cell] = 1
+                if cell < plane:
+                    buffer[cell + plane] = 0
+                elif cell < inside:
+                    buffer[cell - plane] = 0
         _move(buffer, out[f])
     return -1 if _any_in_margin(buffer, size) else 0
 

@@ -34,6 +34,8 @@ def bin_events(events: np.ndarray, *, settings: BinSettings, sensor_hw: tuple[in
     frame = frame[frame >= 0]
     if settings.value == "last_time":
         frames, n_saturated = _last_times(kept, frame, t_edges_us, settings, sensor_hw), 0
+    elif settings.value == "last_polarity":
+        frames, n_saturated = _last_polarities(kept, frame, settings, sensor_hw), 0
     elif settings.resize == "area" and settings.size_hw is not None:
         counts = _counts(kept, frame, settings.frames, sensor_hw, sensor_hw)
         frames, n_saturated = _saturate(_resize_area(counts, settings.size_hw), settings)
@@ -79,7 +81,7 @@ def frame_of_event(events: np.ndarray, settings: BinSettings) -> np.ndarray:
     if settings.split == "duration" and settings.tail == "drop":
         complete = (events["t"].max() - t_first) // settings.window_us
         frame[frame >= complete] = -1
-    if settings.split != "duration" and settings.tail == "last":
+    if settings.split != "duration" and settings.tail != "drop":
         frame = np.minimum(frame, T - 1)
     frame[frame >= T] = -1
     return frame
@@ -89,7 +91,8 @@ def frame_width_us(events: np.ndarray, settings: BinSettings) -> int:
     """Return the length of a frame in microseconds, for `time` and `duration`; N is at least 1."""
     if settings.window_us is not None:
         return settings.window_us
-    return max(1, int(events["t"].max() - events["t"].min()) // settings.frames)
+    frames = max(1, settings.frames - 1) if settings.tail == "own" else settings.frames
+    return max(1, int(events["t"].max() - events["t"].min()) // frames)
 
 
 def frame_edges(events: np.ndarray, settings: BinSettings) -> np.ndarray:
@@ -106,7 +109,7 @@ def frame_edges(events: np.ndarray, settings: BinSettings) -> np.ndarray:
         end = t[stop - 1] + 1 if stop else starts[-1]
         return np.maximum.accumulate(np.append(starts, end)).astype(np.int64)
     edges = t.min() + np.arange(T + 1, dtype=np.int64) * frame_width_us(events, settings)
-    if settings.split == "time" and settings.tail == "last":
+    if settings.split == "time" and settings.tail != "drop":
         edges[-1] = max(edges[-1], t.max() + 1)
     return edges
 
@@ -149,6 +152,18 @@ def _last_times(
     frames = np.zeros(settings.frame_shape(sensor_hw), settings.dtype)
     cells = _cells(events, sensor_hw, settings.size_hw or sensor_hw)
     np.maximum.at(frames, (frame, *cells), scaled.astype(settings.dtype))
+    return frames
+
+
+def _last_polarities(
+    events: np.ndarray, frame: np.ndarray, settings: BinSettings, sensor_hw: tuple[int, int]
+) -> np.ndarray:
+    """Return 1 where the last event of a cell, in file order, has that polarity; shape [T, P, H, W]."""
+    frames = np.zeros(settings.frame_shape(sensor_hw), settings.dtype)
+    cells = _cells(events, sensor_hw, settings.size_hw or sensor_hw)
+    for at, polarity, row, column in zip(frame, *cells, strict=True):
+        frames[at, :, row, column] = 0
+        frames[at, polarity, row, column] = 1
     return frames
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from events.errors import ConfigError
 
 Split = Literal["count", "time", "duration"]
-Tail = Literal["last", "drop"]
-Value = Literal["count", "binary", "last_time"]
+Tail = Literal["last", "drop", "own"]
+Value = Literal["count", "binary", "last_time", "last_polarity"]
 Resize = Literal["direct", "area"]
 Dtype = Literal["uint8", "uint16"]
 
@@ -33,12 +33,16 @@ class BinSettings:
                                                does not fill is kept      are left out
     =========  ==============================  =========================  ============================
 
+    `tail="own"`, for `time` alone, keeps the last frame for what is left over: with more than one frame
+    dt = (t_last - t_first) // (T - 1), at least 1 microsecond, and frame T - 1 takes all events after
+    the first T - 1 frames.
+
     `count` goes by place in the file, whatever the times say; `time` and `duration` go by each event's
     own time, whatever its place. With fewer events than frames `count` has k = 0: all events are tail.
     A recording without events gives frames of zeros.
 
     These are the rules of SpikingJelly (split by number or time: `last`), of tonic (`n_event_bins`,
-    `n_time_bins`, `time_window`: `drop`) and of conv_snn (`count`, `drop`).
+    `n_time_bins`, `time_window`: `drop`), of conv_snn (`count`, `drop`) and of LT-SNN (`time`, `own`).
 
     Attributes:
         frames: Number of frames T. With `split="duration"` the number kept: windows past it are cut,
@@ -50,7 +54,8 @@ class BinSettings:
             pixel's latest event in the frame, from 1 (first microsecond of the frame) to the largest
             value of the dtype (last microsecond); 0 where there is none. The frame's first and last
             microsecond are `t_edges_us[i]` and `t_edges_us[i + 1] - 1`; a time outside is moved to the
-            nearer, and a frame of one microsecond gives the largest value.
+            nearer, and a frame of one microsecond gives the largest value. `last_polarity`: 1 in the plane
+            of the polarity that the pixel's last event in the frame has, in file order; 0 in the other.
         size_hw: Height and width of the frames; None keeps the sensor's.
         resize: `direct`: an event is counted in the cell it falls in (y * H // sensor_h).
             `area`: each polarity plane is counted at sensor size, then each target cell takes the
@@ -86,6 +91,8 @@ class BinSettings:
                 f"window_us belongs to split 'duration' and only there, got split {self.split!r} "
                 f"and window_us {self.window_us}"
             )
+        if self.tail == "own" and self.split != "time":
+            raise ConfigError(f"tail 'own' needs split 'time', got {self.split!r}; use tail 'last' or 'drop'")
         if self.window_us is not None and self.window_us < 1:
             raise ConfigError(f"window_us must be at least 1 microsecond, got {self.window_us}")
         if self.size_hw is not None and min(self.size_hw) < 1:
@@ -130,4 +137,8 @@ PRESETS: dict[str, BinSettings] = {
     # TET: 10 binary frames of equal event count, remainder dropped
     # (Deng et al., ICLR 2022, released frame script).
     "tet10": BinSettings(frames=10, split="count", tail="drop", value="binary"),
+    # LT-SNN: 29 frames of equal time, one of what is left over; the pixel's last event decides
+    # (Hasssan et al., IJCNN 2024, released event readers). The release stores pictures: red = 255 * ON,
+    # green = 255 * OFF, blue = 0, so that these two planes hold all there is, 255 times smaller.
+    "ltsnn30": BinSettings(frames=30, split="time", tail="own", value="last_polarity"),
 }

@@ -41,7 +41,8 @@ def convert(
         str,
         typer.Argument(
             help="asl-dvs, dvs-cifar10, dvs-gesture, dvs-lip, mnist-dvs, n-caltech101, ncars, nmnist, folder "
-            "for any recordings in class folders, tonic:NAME, or event-store; docs/datasets.md tells more.",
+            "for any recordings in class folders, tonic:NAME, or event-store; of pictures: mnist, cifar10, "
+            "cifar100, caltech101, imagenet, image-folder; docs/datasets.md tells more.",
             show_default=False,
         ),
     ],
@@ -52,7 +53,7 @@ def convert(
         Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
     ] = None,
     preset: Annotated[
-        Literal["tet10", "mlif80"] | None,
+        Literal["tet10", "mlif80", "ltsnn30"] | None,
         _binning("A published preparation; other options change single settings of it."),
     ] = None,
     frames: Annotated[int | None, _binning("Frames per recording.", default="10")] = None,
@@ -61,14 +62,15 @@ def convert(
         _binning("Each frame holds as many events, as much time, or --window-us.", default="count"),
     ] = None,
     tail: Annotated[
-        Literal["last", "drop"] | None,
-        _binning("Left-over events join the last frame, or are dropped.", default="last"),
+        Literal["last", "drop", "own"] | None,
+        _binning("Left-over events join the last frame, are dropped, or get a frame.", default="last"),
     ] = None,
     window_us: Annotated[
         int | None, _binning("Length of a frame in microseconds, with --binning duration.")
     ] = None,
     value: Annotated[
-        Literal["count", "binary", "last_time"] | None, _binning("What a pixel holds.", default="count")
+        Literal["count", "binary", "last_time", "last_polarity"] | None,
+        _binning("What a pixel holds.", default="count"),
     ] = None,
     size: Annotated[
         str | None, _binning("Height x width in pixels, such as 48 or 48x64.", default="the sensor's")
@@ -182,8 +184,11 @@ def convert(
     events convert dvs-gesture DvsGesture gesture.zarr --events --workers 2
 
     events convert event-store gesture.zarr gesture-16.zarr --frames 16
+
+    events convert image-folder Flowers --size 64
     """
     from events.convert import ConvertSettings
+    from events.datasets.images.picture import is_pictures
     from events.store.plan import plan_conversion
 
     bin_settings = _bin_settings(
@@ -212,6 +217,13 @@ def convert(
             shard_samples=shard_samples,
             seed=seed,
         )
+    if is_pictures(dataset):
+        reason = f"{dataset}: pictures have no events"
+        _refuse(reason, preset=preset, binning=binning, tail=tail, window_us=window_us, value=value)
+        _refuse(reason, resize=resize, dtype=dtype, sensor=sensor, format=format, columns=columns)
+        _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
+        _refuse(reason, polarity=polarity, damage=damage, events=events)
+        bin_settings = _changed(bin_settings, frames=frames or 1)
     listing = _listing(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
     for problem in listing.problems:
         say(f"note: {problem}")
@@ -357,7 +369,8 @@ def default_destination(src: Path, binning: "BinSettings") -> Path:
     size_hw = binning.size_hw
     parts = [
         src.absolute().name,
-        f"{binning.frames}{binning.split}",
+        # One frame is what a picture has.
+        f"{binning.frames}{binning.split}" if binning.frames > 1 else "",
         f"{binning.window_us}us" if binning.window_us else "",
         f"{size_hw[0]}x{size_hw[1]}" if size_hw else "",
         *[

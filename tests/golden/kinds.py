@@ -37,6 +37,9 @@ KINDS: dict[str, str] = {
     "data_decode_aedat2*": "recordings:check_decode_aedat2",
     "data_decode_aedat31*": "recordings:check_decode_aedat31",
     "data_decode_dat*": "recordings:check_decode_dat",
+    "data_frames_*": "frames:check_last_polarity",
+    "data_histogram_counts*": "frames:check_histogram",
+    "data_voxel_cube*": "frames:check_voxel_cube",
     "events_to_frames*": "frames:check_events_to_frames",
 }
 

@@ -74,6 +74,18 @@ def test_by_time_drops_the_last_event_even_where_the_span_divides(bin_events):
 
 
 @BINNERS
+def test_by_time_the_tail_gets_a_frame_of_its_own(bin_events):
+    # dt = (111 - 100) // (4 - 1) = 3: frames [100, 103), [103, 106), [106, 109), and what is left over.
+    events = events_at([100, 102, 103, 108, 109, 110, 111])
+    chosen = BinSettings(frames=4, split="time", tail="own")
+    own = bin_events(events, settings=chosen, sensor_hw=(1, 1))
+    assert per_frame(own) == [2, 1, 1, 3]
+    assert own.t_edges_us.tolist() == [100, 103, 106, 109, 112]
+    alone = bin_events(events, settings=replace(chosen, frames=1), sensor_hw=(1, 1))
+    assert per_frame(alone) == [7]
+
+
+@BINNERS
 def test_by_duration_windows_are_padded_cut_and_left_out(bin_events):
     events = events_at(
         [50, 59, 60, 79, 80, 84]
@@ -103,7 +115,7 @@ def test_fewer_events_than_frames(bin_events):
 
 
 @BINNERS
-@pytest.mark.parametrize("tail", ["last", "drop"])
+@pytest.mark.parametrize("tail", ["last", "drop", "own"])
 def test_all_events_at_one_time_fall_in_the_first_frame_by_time(bin_events, tail):
     result = bin_events(
         events_at([9] * 5), settings=BinSettings(frames=3, split="time", tail=tail), sensor_hw=(1, 1)
@@ -113,7 +125,7 @@ def test_all_events_at_one_time_fall_in_the_first_frame_by_time(bin_events, tail
 
 @BINNERS
 @pytest.mark.parametrize("split", ["count", "time", "duration"])
-@pytest.mark.parametrize("value", ["count", "binary", "last_time"])
+@pytest.mark.parametrize("value", ["count", "binary", "last_time", "last_polarity"])
 def test_no_events_give_zero_frames(bin_events, split, value):
     chosen = BinSettings(frames=3, split=split, value=value, window_us=7 if split == "duration" else None)
     result = bin_events(np.empty(0, EVENT_DTYPE), settings=chosen, sensor_hw=(2, 4))
@@ -167,6 +179,16 @@ def test_binary_is_one_however_often(bin_events):
 
 
 @BINNERS
+def test_last_polarity_goes_by_place_in_the_file(bin_events):
+    # x 0: ON then OFF. x 1: OFF, then ON at an earlier time. x 2: two pixels of the sensor, the last one ON.
+    events = events_at([5, 6, 9, 7, 8, 8], x=[0, 0, 2, 2, 4, 5], p=[1, 0, 0, 1, 0, 1])
+    chosen = BinSettings(frames=1, value="last_polarity", size_hw=(1, 4))
+    result = bin_events(events, settings=chosen, sensor_hw=(1, 8))
+    assert result.frames[0, :, 0].tolist() == [[1, 0, 0, 0], [0, 1, 1, 0]]
+    assert (result.n_events, result.n_saturated) == (6, 0)
+
+
+@BINNERS
 def test_last_time_counted_by_hand(bin_events):
     # One frame from 1000 to 1100: value = 1 + (t - 1000) * 254 // 100.
     events = events_at([1000, 1050, 1010, 1099, 1100], x=[0, 1, 1, 2, 3])
@@ -212,7 +234,7 @@ def test_area_saturates_after_summing(bin_events):
 
 
 @BINNERS
-@pytest.mark.parametrize("value", ["count", "binary", "last_time"])
+@pytest.mark.parametrize("value", ["count", "binary", "last_time", "last_polarity"])
 @pytest.mark.parametrize(("x", "y"), [(4, 0), (0, 3), (65535, 65535)])
 def test_an_event_outside_the_sensor_is_named(bin_events, value, x, y):
     events = events_at(np.arange(300), x=[0] * 299 + [x], y=[0] * 299 + [y])
@@ -238,17 +260,18 @@ def test_anything_but_an_event_array_is_refused(bin_events):
 
 
 option_sets = st.builds(
-    lambda split, window_us, area, **rest: BinSettings(
+    lambda split, tail, window_us, area, **rest: BinSettings(
         split=split,
+        tail=tail if split == "time" or tail != "own" else "last",
         window_us=window_us if split == "duration" else None,
         resize="area" if area and rest["value"] == "count" else "direct",
         **rest,
     ),
     frames=st.integers(1, 7),
     split=st.sampled_from(["count", "time", "duration"]),
-    tail=st.sampled_from(["last", "drop"]),
+    tail=st.sampled_from(["last", "drop", "own"]),
     window_us=st.integers(1, 200),
-    value=st.sampled_from(["count", "binary", "last_time"]),
+    value=st.sampled_from(["count", "binary", "last_time", "last_polarity"]),
     size_hw=st.one_of(st.none(), st.tuples(st.integers(1, 12), st.integers(1, 12))),
     area=st.booleans(),
     dtype=st.sampled_from(["uint8", "uint16"]),
@@ -289,7 +312,7 @@ def test_every_event_is_counted_once_and_edges_never_fall(chosen, seed, n):
     result = reference.bin_events(events, settings=counted, sensor_hw=(6, 5))
     assert result.frames.sum() == result.n_events
     assert (np.diff(result.t_edges_us) >= 0).all()
-    if counted.tail == "last" and counted.split != "duration":
+    if counted.tail != "drop" and counted.split != "duration":
         assert result.n_events == n
 
 
@@ -355,6 +378,7 @@ def test_tet10_are_masks_of_equal_event_count(bin_events):
         ({"window_us": 5}, "window_us belongs to split 'duration' and only there"),
         ({"split": "duration", "window_us": 0}, "window_us must be at least 1 microsecond, got 0"),
         ({"size_hw": (0, 4)}, r"size_hw must be at least 1x1, got \(0, 4\)"),
+        ({"tail": "own"}, "tail 'own' needs split 'time', got 'count'; use tail 'last' or 'drop'"),
         ({"resize": "area", "value": "binary"}, "resize 'area' needs value 'count'"),
     ],
 )

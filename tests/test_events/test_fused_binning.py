@@ -25,6 +25,7 @@ SETTINGS = [
     BinSettings(frames=1),
     BinSettings(frames=9, split="time"),
     BinSettings(frames=9, split="time", tail="drop"),
+    BinSettings(frames=9, split="time", tail="own"),
     BinSettings(frames=12, split="duration", window_us=5_000),
     BinSettings(frames=400, split="duration", window_us=900, tail="drop", size_hw=(8, 8)),
     BinSettings(frames=60_000, size_hw=(2, 2)),
@@ -137,7 +138,11 @@ def test_whatever_bit_is_wrong_frames_are_those_of_the_reader(tmp_path, byte, bi
 
 @pytest.mark.parametrize(
     "settings",
-    [BinSettings(value="last_time"), BinSettings(resize="area", size_hw=(16, 16))],
+    [
+        BinSettings(value="last_time"),
+        BinSettings(value="last_polarity"),
+        BinSettings(resize="area", size_hw=(16, 16)),
+    ],
 )
 def test_settings_without_this_way_are_left_to_the_reader(tmp_path, settings):
     path = written(tmp_path, "dat", events_of("dat", 500))
