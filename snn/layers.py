@@ -7,7 +7,7 @@ what LT-SNN, TET and M-LIF call tdBN, without the threshold factor of the tdBN p
 
 import copy
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -87,6 +87,39 @@ class SpikingBlock(nn.Module):
         raise NotImplementedError
 
 
+class Gated(NamedTuple):
+    """What a gate decided, and what the convolution gave.
+
+    Attributes:
+        current: What the convolution gave, shape [T, B, C, H, W], not normalised.
+        mask: Share of the normalised current let through: [T, B, C] for channels, [T, B, C or 1, H, W] for
+            places; None lets all of it through.
+        kept: The decisions, 1 to compute and 0 to leave out, shape [T, B, ...].
+        loss: What training the gate adds to the loss, a scalar; None where it adds nothing.
+    """
+
+    current: Tensor
+    mask: Tensor | None
+    kept: Tensor
+    loss: Tensor | None
+
+
+class Gate(nn.Module):
+    """What decides, from a block's input, which outputs of its convolution are computed; see `snn.sparsity`.
+
+    Attributes:
+        folds: Whether normalisation may be folded into the convolution: not where the gate looks into it.
+    """
+
+    folds = True
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run a block's convolution on x [T, B, C, H, W] and decide; x, norm and book are the block's."""
+        raise NotImplementedError
+
+
 class ConvBlock(SpikingBlock):
     """Convolution, batch normalisation and neurons: frames or spikes in, spikes out.
 
@@ -98,10 +131,12 @@ class ConvBlock(SpikingBlock):
         norm: Ordinary BatchNorm2d over steps and samples merged; an Identity once folded.
         current_pool: Layer for the normalised current, before the neurons; not there unless given.
         neuron: The neurons.
+        gate: What leaves out part of the convolution; None computes all of it.
     """
 
     norm: nn.Module
     current_pool: nn.Module | None
+    gate: Gate | None
 
     def __init__(
         self,
@@ -140,6 +175,7 @@ class ConvBlock(SpikingBlock):
         self.norm = nn.BatchNorm2d(channels)
         self.current_pool = current_pool
         self.neuron = Neuron(neuron, channels=channels, executor=executor)
+        self.gate = None
         if draw == "kaiming":
             nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
@@ -159,14 +195,20 @@ class ConvBlock(SpikingBlock):
             book: Every value x can have, see `spike_book`: the convolution then keeps x in a few bits for its
                 backward pass. None keeps x as it is.
             plus: Current added to the normalised one before the neurons, in the shape of the spikes before
-                `pool`, such as what a shortcut carries.
+                `pool`, such as what a shortcut carries. A gate leaves it as it is.
         """
-        y, norm = convolve(x, self.conv, book), self.norm
-        if plus is not None or self.current_pool is not None:
+        mask, norm = None, self.norm
+        if self.gate is None:
+            y = convolve(x, self.conv, book)
+        else:
+            y, mask, *_ = self.gate(x, self.conv, norm, book=book)
+        of_places = mask is not None and mask.dim() == y.dim()
+        if plus is not None or self.current_pool is not None or of_places:
             y, norm = norm(y.flatten(0, 1)).unflatten(0, x.shape[:2]), _NOTHING
+            y, mask = let_through(y, mask), None
             y = y if self.current_pool is None else self.current_pool(y)
             y = y if plus is None else y + plus
-        return run_and_pool(y, norm, self.neuron, pool=pool)
+        return run_and_pool(y, norm, self.neuron, pool=pool, mask=mask)
 
     def spike_book(self, pool: nn.Module | None = None) -> tuple[float, ...] | None:
         """Return every value that the block and a pool after it hand on; None where they may be others."""
@@ -184,13 +226,35 @@ def convolve(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...] | None = None) 
     return (conv(frames) if book is None else packed_conv2d(frames, conv, book)).unflatten(0, x.shape[:2])
 
 
-def run_and_pool(y: Tensor, norm: nn.Module, neuron: Neuron, *, pool: nn.Module | None = None) -> Tensor:
-    """Normalise a current [T, B, C, H, W], run neurons, pool their spikes: as one where possible."""
+def let_through(current: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a current [T, B, C, H, W] times a mask of its first axes; of size 1 it holds for all."""
+    if mask is None:
+        return current
+    return current * mask.to(current.dtype).reshape(*mask.shape, *[1] * (current.dim() - mask.dim()))
+
+
+def run_and_pool(
+    y: Tensor,
+    norm: nn.Module,
+    neuron: Neuron,
+    *,
+    pool: nn.Module | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Normalise a current [T, B, C, H, W], let part of it through, run neurons, pool: as one where possible.
+
+    Args:
+        y: The current.
+        norm: BatchNorm2d, or an Identity.
+        neuron: The neurons.
+        pool: Layer for the spikes.
+        mask: Share of the normalised current let through, shape [T, B, C].
+    """
     if is_hooked(neuron):
-        spikes = neuron(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]))
+        spikes = neuron(let_through(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]), mask))
     else:
         kind = pool_kind(pool)
-        spikes, _ = run_block(y, norm, neuron, pool=kind)
+        spikes, _ = run_block(y, norm, neuron, pool=kind, mask=mask)
         if kind != "none":
             return spikes
     return spikes if pool is None else pool(spikes)
@@ -251,10 +315,14 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
     The copy is in evaluation mode and gives the same logits up to rounding, with one pass over memory less
     per block. It cannot be trained further. A normalisation with no convolution before it stays. Weights in
-    few bits become what they are worth, times the normalisation's factor for each channel.
+    few bits become what they are worth, times the normalisation's factor for each channel. Where a gate looks
+    into the convolution, its normalisation stays.
     """
     folded = copy.deepcopy(model).eval()
     for module in list(folded.modules()):
+        gate = module.gate if isinstance(module, ConvBlock) else None
+        if gate is not None and not gate.folds:
+            continue
         if isinstance(module, ConvBlock | ConvNorm) and isinstance(module.norm, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(_plain(module.conv), module.norm)
             module.norm = nn.Identity()

@@ -20,6 +20,8 @@ from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
 from snn.quant.apply import quantise_weights
 from snn.quant.settings import WeightSettings
+from snn.sparsity.apply import add_gates
+from snn.sparsity.settings import SparsitySettings
 
 MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     "vgg5": partial(VGG, vgg.PLANS["vgg5"]),
@@ -71,6 +73,7 @@ class ModelSettings:
             backward pass, in place of a float. The same gradients in less memory, but no gradient of the
             gradient. Off unless asked for: on a CPU it costs about a tenth of a training step.
         weights: In how many bits the weights are, by role of a layer; float unless told.
+        sparsity: What decides which outputs of a convolution are computed; all are unless told.
     """
 
     name: str = "vgg9"
@@ -83,6 +86,7 @@ class ModelSettings:
     executor: Executor = "auto"
     pack_spikes: bool = False
     weights: WeightSettings = field(default_factory=WeightSettings)
+    sparsity: SparsitySettings = field(default_factory=SparsitySettings)
 
     def __post_init__(self) -> None:
         _check_name("name", self.name, tuple(MODELS))
@@ -130,7 +134,9 @@ def build_model(
         executor=settings.executor,
         pack_spikes=settings.pack_spikes,
     )
-    model = quantise_weights(MODELS[settings.name](options), settings.weights)
+    # Gates after the network, whose weights are then drawn alike with and without them.
+    model = add_gates(MODELS[settings.name](options), settings.sparsity)
+    model = quantise_weights(model, settings.weights)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from snn.errors import ModelError, TrainingError
 from snn.metrics.activity import decays, record_rates, thresholds
 from snn.metrics.classification import Classification
 from snn.models.weights import load_weights
+from snn.sparsity.apply import gate_settings, in_warm_up, record_gates
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
 from snn.training.optimizer import build_optimizer, learning_rate_at
@@ -37,7 +38,10 @@ class EpochRecord:
         thresholds: By layer of neurons.
         decays: By layer of neurons that learns it.
         firing_rates: By layer of neurons, over the validation samples.
-        best: Whether this is the best epoch so far.
+        best: Whether this is the best epoch so far. An epoch in which gates keep everything still is not.
+        gate_loss: Of the gates over the epoch, without its weight; 0 without gates.
+        kept_shares: By block with a gate, over the validation samples, one number a step.
+        mask_changes: By block with a gate, the share of its decisions in which two validation samples differ.
     """
 
     epoch: int
@@ -54,6 +58,9 @@ class EpochRecord:
     decays: dict[str, float]
     firing_rates: dict[str, float]
     best: bool
+    gate_loss: float = 0.0
+    kept_shares: dict[str, list[float]] = field(default_factory=dict)
+    mask_changes: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON types."""
@@ -170,7 +177,18 @@ def _set_up(fabric: Any, network: nn.Module, settings: TrainSettings, *, steps_p
     # Fused kernels undo loss scaling themselves, which would hide the gradients from clipping.
     optimizer = build_optimizer(network, settings, fused=settings.precision != "fp16")
     model, optimizer = fabric.setup(network, optimizer)
-    return Training(fabric, model, optimizer, settings, steps_per_epoch)
+    training = Training(fabric, model, optimizer, settings, steps_per_epoch)
+    gates = gate_settings(network)
+    if gates is None:
+        return training
+    steps = settings.epochs * steps_per_epoch
+    if gates.warm_up_batches >= steps:
+        raise TrainingError(
+            f"sparsity.warm_up_batches: found {gates.warm_up_batches}, expected fewer than the {steps} steps "
+            "of this training, or gates never leave anything out; set fewer, or train for more epochs"
+        )
+    training.gate_weight = gates.loss_weight
+    return training
 
 
 def _finish_epoch(
@@ -184,9 +202,10 @@ def _finish_epoch(
 ) -> _Best:
     """Validate, keep the weights where they are the best so far, and tell the observer."""
     network = training.network
-    with record_rates(network) as activity:
+    with record_rates(network) as activity, record_gates(network) as gates:
         result = evaluate(training.fabric, network, validation(), classes)
-    is_best = best.improved_by(result)
+    # While everything is kept still, accuracy says nothing about the gates.
+    is_best = best.improved_by(result) and not in_warm_up(network)
     if is_best:
         best = _Best(epoch, result.accuracy, result.loss)
         if training.fabric.global_rank == 0:
@@ -213,6 +232,9 @@ def _finish_epoch(
         decays=decays(network),
         firing_rates=activity.rates(),
         best=is_best,
+        gate_loss=totals.gate_loss / totals.samples,
+        kept_shares=gates.kept_shares(),
+        mask_changes=gates.changes_between_samples(),
     )
     if training.fabric.global_rank == 0:
         observer.on_epoch(record)
@@ -231,9 +253,10 @@ def _over_processes(fabric: Any, totals: EpochTotals) -> EpochTotals:
     """Return sums over samples of all processes; times and the gradient are this process's."""
     if fabric.world_size == 1:
         return totals
-    sums = torch.tensor([totals.samples, totals.correct, totals.loss], dtype=torch.float64)
-    samples, correct, loss = fabric.all_reduce(sums.to(fabric.device), reduce_op="sum").tolist()
-    return replace(totals, samples=int(samples), correct=int(correct), loss=loss)
+    found = [totals.samples, totals.correct, totals.loss, totals.gate_loss]
+    sums = torch.tensor(found, dtype=torch.float64).to(fabric.device)
+    samples, correct, loss, gate_loss = fabric.all_reduce(sums, reduce_op="sum").tolist()
+    return replace(totals, samples=int(samples), correct=int(correct), loss=loss, gate_loss=gate_loss)
 
 
 def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> None:

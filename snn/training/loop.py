@@ -13,6 +13,7 @@ from snn.errors import QuantError, TrainingError
 from snn.losses import mean_threshold, tet_loss
 from snn.metrics.classification import Classification, ClassificationMeter
 from snn.quant.apply import collapsed
+from snn.sparsity.apply import record_gates
 from snn.training.nonfinite import first_nonfinite_layer
 from snn.training.optimizer import learning_rate_at
 from snn.training.settings import TrainSettings
@@ -55,7 +56,8 @@ class EpochTotals:
     Attributes:
         samples: Samples trained on.
         correct: Of these, classified right before their step.
-        loss: Sum over samples of their batch's loss.
+        loss: Sum over samples of their batch's loss, without that of gates.
+        gate_loss: Sum over samples of their batch's loss of gates, without its weight.
         seconds: Seconds spent on them.
         wait_s: Of these, seconds waited for data.
         largest_gradient: Largest norm of the gradients of a step.
@@ -67,6 +69,7 @@ class EpochTotals:
     seconds: float = 0.0
     wait_s: float = 0.0
     largest_gradient: float = 0.0
+    gate_loss: float = 0.0
 
     def as_dict(self) -> dict[str, float]:
         """Return the sums as plain numbers."""
@@ -85,6 +88,7 @@ class Training:
         steps_per_epoch: Steps an epoch.
         step: Steps done since the beginning.
         target: Value the logits are drawn to in the next step.
+        gate_weight: Factor on the loss of the network's gates.
         totals: Sums over the current epoch so far.
     """
 
@@ -95,6 +99,7 @@ class Training:
     steps_per_epoch: int
     step: int = 0
     target: float = 1.0
+    gate_weight: float = 0.0
     totals: EpochTotals = field(default_factory=EpochTotals)
 
     @property
@@ -156,14 +161,17 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
     # Kept so that a batch that fails can be run again with the same dropout.
     random = torch.get_rng_state()
     try:
-        logits = training.model(frames)
+        with record_gates(training.model) as gates:
+            logits = training.model(frames)
     except QuantError as error:
         raise TrainingError(f"{where}: {error}") from error
     loss = tet_loss(logits, labels, weight=settings.loss_weight, target=training.target)
-    value = loss.item()
-    if not math.isfinite(value):
+    value, of_gates, gate_value = loss.item(), gates.loss(), 0.0
+    if of_gates is not None:
+        loss, gate_value = loss + training.gate_weight * of_gates, of_gates.item()
+    if not math.isfinite(value + gate_value):
         torch.set_rng_state(random)
-        raise _broken(training, frames, f"{where}: the loss is {value}")
+        raise _broken(training, frames, f"{where}: the loss is {value + gate_value}")
     optimizer.zero_grad()
     training.fabric.backward(loss)
     gradient = _clip(training)
@@ -177,6 +185,7 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
         training.target = training.target if thresholds is None else thresholds
     training.step += 1
     _add(training.totals, logits.detach(), labels, loss=value, gradient=gradient)
+    training.totals.gate_loss += gate_value * len(labels)
 
 
 def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:

@@ -1,0 +1,299 @@
+"""Gates as modules: they look at a block's input and decide which channels or places are computed.
+
+A decision belongs to one sample and one step. In training everything is computed, since what is left out
+is also looked at; what a gate saves, it saves in evaluation, on a machine that can leave it out.
+"""
+
+from statistics import NormalDist
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snn.errors import SparsityError
+from snn.layers import Gate, Gated, convolve
+from snn.sparsity import reference
+from snn.sparsity.settings import SparsitySettings
+from snn.sparsity.targets import largest_after_norm, prune_fraction, shares, top_mass
+
+# Temperatures of drawn gates, and steepness and first threshold of channel gating. Source: the releases.
+SPATIAL_TEMPERATURE = 0.4
+CHANNEL_TEMPERATURE = 2 / 3
+STEEPNESS = 2.0
+PUBLISHED_THRESHOLD = -6.0
+# Hidden features of the squeeze gate are one in this many of the input channels. Source: the release.
+SQUEEZE = 4
+
+Control = Literal["none", "shuffled", "swapped"]
+
+
+class LearnedGate(Gate):
+    """What all gates share: the warm-up, and other decisions in place of their own for comparison.
+
+    Attributes:
+        settings: What they are taught.
+        batches: Training batches seen, int64.
+        control: In evaluation, what becomes of the decisions. `none`: they hold. `shuffled`: each sample's
+            and step's are dealt to other channels or places by chance, as many kept. `swapped`: each sample
+            has those of the sample before it in its batch.
+    """
+
+    batches: Tensor
+
+    def __init__(self, settings: SparsitySettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.control: Control = "none"
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def warm(self) -> Tensor:
+        """Return whether everything is kept still, a scalar; counts a batch in training."""
+        warm = self.batches < self.settings.warm_up_batches
+        if self.training:
+            self.batches += 1
+        return warm
+
+    def settled(self, kept: Tensor, warm: Tensor) -> Tensor:
+        """Return decisions [T, B, ...] as they hold: all 1 in the warm-up, others in their place if asked."""
+        kept = torch.where(warm, torch.ones_like(kept), kept)
+        if self.training or self.control == "none":
+            return kept
+        if self.control == "swapped":
+            return kept.roll(1, dims=1)
+        flat = kept.flatten(2)
+        order = torch.rand(flat.shape, generator=torch.Generator().manual_seed(0)).argsort(dim=2)
+        return flat.gather(2, order.to(flat.device)).reshape(kept.shape)
+
+    def budget_loss(self, kept: Tensor, warm: Tensor) -> Tensor | None:
+        """Return the squared distance of the kept share from what is asked; 0 in the warm-up."""
+        if not self.training:
+            return None
+        distance = kept.mean(dtype=torch.float32) - (1 - self.settings.share)
+        return torch.where(warm, 0.0, distance.square())
+
+    def extra_repr(self) -> str:
+        """Return what the gate is to keep."""
+        s = self.settings
+        what = f"{s.target}, " if s.kind == "channel_predictor" else ""
+        return f"{s.kind}, {what}ratio={s.share:g}" + ", published" * s.published
+
+
+class ChannelPredictor(LearnedGate):
+    """A linear layer on how active each input channel is, taught which output channels are largest.
+
+    Its loss is binary cross entropy with the target of `snn.sparsity.targets`, summed over channels. It has
+    no other gradient, and hands none to the spikes it looks at.
+
+    Attributes:
+        scale: Brings the activity of each input channel to mean 0 and deviation 1; as published, nothing.
+        linear: From input channels to one logit an output channel.
+    """
+
+    def __init__(self, in_channels: int, channels: int, settings: SparsitySettings) -> None:
+        super().__init__(settings)
+        features = in_channels
+        if settings.published and in_channels > reference.PREDICTOR_WHOLE:
+            features = -(-in_channels // reference.PREDICTOR_STEP)
+        published = settings.published
+        self.scale = nn.Identity() if published else nn.BatchNorm1d(features, affine=False)
+        self.linear = nn.Linear(features, channels)
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run the convolution and decide by channel; see `snn.layers.Gate`."""
+        y, warm = convolve(x, conv, book), self.warm()
+        logits = self.logits(x)
+        kept = self.settled((logits > 0).float(), warm)
+        if not self.training:
+            return Gated(y, kept, kept, None)
+        target = torch.where(warm, 1.0, self.target(y, norm))
+        loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return Gated(y, kept, kept, loss.sum(dim=2).mean())
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return a logit for every output channel, float32, shape [T, B, C_out], for x [T, B, C, H, W]."""
+        frames = x.detach().flatten(0, 1)
+        if self.settings.published:
+            features = reference.published_features(frames)
+        else:
+            features = self.scale(frames.mean(dim=(2, 3)))
+        return self.linear(features).float().unflatten(0, x.shape[:2])
+
+    def target(self, y: Tensor, norm: nn.Module) -> Tensor:
+        """Return which channels are to be kept, shape [T, B, C], for what the convolution gave."""
+        s, scores = self.settings, shares(largest_after_norm(y.flatten(0, 1), norm))
+        if s.target == "top_mass":
+            keep = top_mass(scores, s.share, published=s.published)
+        else:
+            keep = prune_fraction(scores, s.share)
+        return keep.unflatten(0, y.shape[:2])
+
+
+class RandomChannels(LearnedGate):
+    """Channels by chance, for comparison: as many as target `prune_fraction` keeps.
+
+    Attributes:
+        order: Numbers that say which channels are kept where they are fixed, the smallest, shape [C].
+    """
+
+    order: Tensor
+
+    def __init__(self, channels: int, settings: SparsitySettings) -> None:
+        super().__init__(settings)
+        self.count = channels - int(settings.share * channels)
+        self.register_buffer("order", torch.rand(channels))
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run the convolution and draw channels; see `snn.layers.Gate`."""
+        order = self.order.expand(*x.shape[:2], -1)
+        if self.settings.random == "drawn":
+            # In evaluation always the same ones, so that a result can be had again.
+            generator = None if self.training else torch.Generator().manual_seed(0)
+            order = torch.rand(order.shape, generator=generator).to(x.device)
+        kept = (order.argsort(dim=2).argsort(dim=2) < self.count).float()
+        kept = self.settled(kept, self.warm())
+        return Gated(convolve(x, conv, book), kept, kept, None)
+
+
+class SqueezeGate(LearnedGate):
+    """Two linear layers on how active each input channel is, with drawn gates: squeeze and excite.
+
+    Learns from the task, through the gates' soft form, and from a budget on the kept share.
+
+    Attributes:
+        first: From input channels to hidden features.
+        norm: Of these.
+        second: From these to one logit an output channel.
+    """
+
+    def __init__(self, in_channels: int, channels: int, settings: SparsitySettings) -> None:
+        super().__init__(settings)
+        hidden = max(1, in_channels // SQUEEZE)
+        self.first = nn.Linear(in_channels, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.second = nn.Linear(hidden, channels, bias=False)
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run the convolution and decide by channel; see `snn.layers.Gate`."""
+        frames, warm = x.flatten(0, 1), self.warm()
+        logits = reference.squeeze_logits(frames, self.first.weight, self.norm, self.second.weight).float()
+        gates = _drawn(self, logits, CHANNEL_TEMPERATURE)
+        kept = self.settled(gates.unflatten(0, x.shape[:2]), warm)
+        return Gated(convolve(x, conv, book), kept, kept, self.budget_loss(kept, warm))
+
+
+class SpatialGate(LearnedGate):
+    """A 3x3 convolution of the input's mean over patches decides for each patch, with drawn gates.
+
+    One gate holds for all channels of a patch; as published, each channel has its own, for which the gate
+    costs (1 / patch)^2 of what it saves on.
+
+    Attributes:
+        conv: From input channels to one logit a patch.
+    """
+
+    def __init__(self, in_channels: int, channels: int, settings: SparsitySettings) -> None:
+        super().__init__(settings)
+        self.conv = nn.Conv2d(in_channels, channels if settings.published else 1, 3, padding=1)
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run the convolution and decide by patch; see `snn.layers.Gate`."""
+        y, warm, patch = convolve(x, conv, book), self.warm(), self.settings.patch
+        output_hw = (y.shape[3], y.shape[4])
+        patches = (-(-output_hw[0] // patch), -(-output_hw[1] // patch))
+        weight, bias = self.conv.weight, self.conv.bias
+        logits = reference.patch_logits(x.flatten(0, 1), weight, bias, patches=patches).float()
+        kept = self.settled(_drawn(self, logits, SPATIAL_TEMPERATURE).unflatten(0, x.shape[:2]), warm)
+        mask = reference.spread(
+            kept.flatten(0, 1), patch=patch, output_hw=output_hw, published=self.settings.published
+        )
+        return Gated(y, mask.unflatten(0, x.shape[:2]), kept, self.budget_loss(kept, warm))
+
+
+class PartialSumGate(LearnedGate):
+    """Channel gating: the convolution over a part of its input is completed where that is large.
+
+    Learns from the task, through the step, and from a budget on the share of completed outputs.
+
+    Attributes:
+        norm: Of the partial sums, without affine.
+        threshold: Of the normalised partial sums, shape [C]. Begins where the asked share of a normal
+            distribution lies above.
+    """
+
+    folds = False
+
+    def __init__(self, conv: nn.Conv2d, settings: SparsitySettings, *, layer: str) -> None:
+        super().__init__(settings)
+        _check_parts(conv, settings, layer)
+        first = PUBLISHED_THRESHOLD if settings.published else NormalDist().inv_cdf(settings.share)
+        self.norm = nn.BatchNorm2d(conv.out_channels, affine=False)
+        self.threshold = nn.Parameter(torch.full((conv.out_channels,), first))
+
+    def forward(
+        self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
+    ) -> Gated:
+        """Run the convolution in two parts and decide by output; x is not packed. See `snn.layers.Gate`."""
+        warm = self.warm()
+        partial, rest = self._parts(x.flatten(0, 1), conv)
+        in_groups = self.settings.partial == "groups"
+        gates = reference.partial_sum_gates(
+            self.norm(partial).float(),
+            self.threshold,
+            steepness=STEEPNESS,
+            gradient="positive" if in_groups else "identity",
+        )
+        kept = self.settled(gates.unflatten(0, x.shape[:2]), warm)
+        y = partial + kept.flatten(0, 1).to(rest.dtype) * rest
+        if conv.bias is not None:
+            y = y + conv.bias[:, None, None]
+        return Gated(y.unflatten(0, x.shape[:2]), None, kept, self.budget_loss(kept, warm))
+
+    def _parts(self, x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """Return the partial sums and what completes them, both [N, C, H, W], without the bias."""
+        weight, parts = conv.weight, self.settings.parts
+        if self.settings.partial == "first":
+            seen = conv.in_channels // parts
+            return _convolve(x[:, :seen], weight[:, :seen], conv), _convolve(
+                x[:, seen:], weight[:, seen:], conv
+            )
+        rows = weight.chunk(parts, dim=0)
+        blocks = [rows[group].chunk(parts, dim=1)[group] for group in range(parts)]
+        partial = _convolve(x, torch.cat(blocks), conv, groups=parts)
+        return partial, _convolve(x, weight, conv) - partial
+
+
+def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d, *, groups: int = 1) -> Tensor:
+    """Return the convolution of x by part of a layer's weights, without its bias."""
+    padding = cast(tuple[int, int], conv.padding)
+    return functional.conv2d(x, weight, None, conv.stride, padding, conv.dilation, groups)
+
+
+def _drawn(gate: nn.Module, logits: Tensor, temperature: float) -> Tensor:
+    if not gate.training:
+        return reference.gate_of(logits)
+    return reference.gumbel_gate(logits, temperature=temperature)
+
+
+def _check_parts(conv: nn.Conv2d, settings: SparsitySettings, layer: str) -> None:
+    if conv.groups != 1:
+        raise SparsityError(
+            f"{layer}: found a convolution in {conv.groups} groups, expected one over all channels for kind "
+            "'channel_gating'; use another kind or a model without depth-wise convolutions"
+        )
+    sizes = [conv.in_channels] + [conv.out_channels] * (settings.partial == "groups")
+    divided = settings.partial == "groups" and any(size % settings.parts for size in sizes)
+    if conv.in_channels < settings.parts or divided:
+        raise SparsityError(
+            f"{layer}: found {conv.in_channels} channels to {conv.out_channels}, which have no "
+            f"{settings.parts} parts; expected as many, and with partial 'groups' multiples of it; "
+            "change sparsity.parts or model.width"
+        )
