@@ -30,6 +30,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	@# Tests compare with SpikingJelly, which asks for torchvision and torchaudio and does not need them there.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps spikingjelly
+	@# And with NeuroBench, which asks for snnTorch, tonic and torchaudio, and needs the first to be imported.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps neurobench snntorch
 	@touch $(READY)
 
 clean:

@@ -1,0 +1,272 @@
+"""Count the operations of a network while it runs, from what its layers are really given.
+
+Counting waits before convolutions, linear layers and attention products; neurons stay fused with what is
+around them. An operation is one use of a weight: for an input element that is not 0, as many as the outputs
+it reaches, with stride, padding, dilation, groups and borders as they are. Where a channel gate masks the
+current of a conv block, uses for channels that are masked do not count.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn.cost.nonzeros import Seen, Values, count_uses, look_at, outer, places_used
+from snn.errors import CostError
+from snn.layers import ConvBlock, Gated, weight_layers
+from snn.models.spikformer import SpikeAttention
+
+
+@dataclass
+class LayerCount:
+    """What was counted at one layer, over all samples and steps.
+
+    Attributes:
+        dense: Multiply-accumulates where nothing is left out, those with the zeros around a map too.
+        inputs: Elements of the input.
+        seen: What the values of the input are.
+        effective_sum, unmasked_sum: The numbers behind `effective` and `unmasked`, int64.
+    """
+
+    dense: int = 0
+    inputs: int = 0
+    seen: Seen | None = None
+    # On the device of the network, so that nothing waits for it.
+    effective_sum: Tensor | None = None
+    unmasked_sum: Tensor | None = None
+
+    @property
+    def effective(self) -> int:
+        """Uses of weights by input elements that are not 0, for outputs that are not masked."""
+        return 0 if self.effective_sum is None else int(self.effective_sum)
+
+    @property
+    def unmasked(self) -> int:
+        """The same before masks."""
+        return 0 if self.unmasked_sum is None else int(self.unmasked_sum)
+
+    @property
+    def values(self) -> Values:
+        """What the values of the input have in common."""
+        return Values.NONE if self.seen is None else self.seen.values
+
+    def add(
+        self,
+        *,
+        effective: Tensor,
+        unmasked: Tensor | None = None,
+        seen: Seen | None = None,
+        dense: int = 0,
+        inputs: int = 0,
+    ) -> None:
+        """Add what one call of the layer was given."""
+        self.dense += dense
+        self.inputs += inputs
+        self.effective_sum = effective if self.effective_sum is None else self.effective_sum + effective
+        if unmasked is not None:
+            self.unmasked_sum = unmasked if self.unmasked_sum is None else self.unmasked_sum + unmasked
+        if seen is not None:
+            self.seen = seen if self.seen is None else self.seen.also(seen)
+
+
+@dataclass
+class OperationCounter:
+    """Operations of all layers so far, and over how much they were counted.
+
+    Attributes:
+        samples: Samples seen.
+        steps: Steps seen, those of all samples together.
+        layers: What was counted, by name of the layer.
+    """
+
+    samples: int = 0
+    steps: int = 0
+    layers: dict[str, LayerCount] = field(default_factory=dict)
+    _waiting: dict[str, tuple[nn.Conv2d, Tensor, Tensor]] = field(default_factory=dict)
+
+    def see_convolution(self, name: str, conv: nn.Conv2d, x: Tensor, *, gated: bool) -> None:
+        """Count a convolution of x [N, C, H, W]; what a gate leaves of it, `see_mask` adds."""
+        used, seen = _count(x, uses_of(conv, (x.shape[2], x.shape[3])))
+        uses = used.sum() * (conv.out_channels // conv.groups)
+        height, width = (_outputs(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
+        fan_in = conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+        self._layer(name).add(
+            dense=len(x) * height * width * conv.out_channels * fan_in,
+            inputs=x.numel(),
+            unmasked=uses,
+            effective=uses.new_zeros(()) if gated else uses,
+            seen=seen,
+        )
+        if gated:
+            self._waiting[name] = (conv, x.detach(), uses)
+
+    def see_mask(self, name: str, mask: Tensor | None) -> None:
+        """Add the uses that a mask leaves of the convolution `name` just seen.
+
+        Args:
+            name: Of the convolution.
+            mask: Shape [T, B, C] or [T, B, C or 1, H, W]; 0 leaves an output out. None leaves all in.
+        """
+        if name not in self._waiting:
+            return
+        conv, x, uses = self._waiting.pop(name)
+        self._layer(name).add(effective=uses if mask is None else uses_kept(conv, x, mask))
+
+    def see_frames(self, frames: Tensor) -> None:
+        """Note a batch of frames [T, B, ...]."""
+        self._waiting.clear()
+        self.samples += frames.shape[1]
+        self.steps += frames.shape[0] * frames.shape[1]
+
+    def see_linear(self, name: str, layer: nn.Linear, x: Tensor) -> None:
+        """Count a linear layer of x [..., F]."""
+        rows = x.reshape(-1, 1, 1, layer.in_features)
+        used, seen = _count(rows, torch.ones(1, layer.in_features, dtype=torch.int32))
+        uses = used.sum() * layer.out_features
+        dense = len(rows) * layer.in_features * layer.out_features
+        self._layer(name).add(dense=dense, inputs=x.numel(), unmasked=uses, effective=uses, seen=seen)
+
+    def see_attention(
+        self, name: str, layer: SpikeAttention, query: Tensor, key: Tensor, value: Tensor
+    ) -> None:
+        """Count Q (K^T V) of [T, B, C, H, W]: pairs of spikes of K and V, then spikes of Q times features."""
+        features = query.shape[2] // layer.heads
+        # [T, B, heads, N], spikes of a token in a head.
+        q, k, v = (
+            (x != 0).flatten(3).unflatten(2, (layer.heads, features)).sum(3) for x in (query, key, value)
+        )
+        uses = (k * v).sum() + q.sum() * features
+        tokens = query.shape[3] * query.shape[4]
+        frames = query.shape[0] * query.shape[1]
+        dense = 2 * frames * layer.heads * tokens * features * features
+        seen = look_at(query).also(look_at(key)).also(look_at(value))
+        self._layer(name).add(dense=dense, inputs=3 * query.numel(), unmasked=uses, effective=uses, seen=seen)
+
+    def _layer(self, name: str) -> LayerCount:
+        return self.layers.setdefault(name, LayerCount())
+
+
+@contextmanager
+def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
+    """Count the operations of everything that the network is given while the block runs.
+
+    Args:
+        model: Takes frames [T, B, ...].
+
+    Raises:
+        CostError: A layer computes something that cannot be counted.
+    """
+    counter = OperationCounter()
+    handles = [model.register_forward_pre_hook(lambda _, arguments: counter.see_frames(arguments[0]))]
+    blocks = [(name, block) for name, block in model.named_modules() if isinstance(block, ConvBlock)]
+    gates = {f"{name}.conv": block.gate for name, block in blocks if block.gate is not None}
+    for name, gate in gates.items():
+        handles.append(gate.register_forward_hook(_mask_hook(counter, name)))
+    for name, layer, _ in weight_layers(model):
+        handles.append(layer.register_forward_pre_hook(_layer_hook(counter, name, gated=name in gates)))
+    for name, module in model.named_modules():
+        if isinstance(module, SpikeAttention):
+            handles.append(module.register_forward_pre_hook(_layer_hook(counter, name)))
+    try:
+        yield counter
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mask_hook(counter: OperationCounter, name: str) -> Any:
+    def see(_gate: nn.Module, _arguments: Any, gated: Gated) -> None:
+        counter.see_mask(name, gated.mask)
+
+    return see
+
+
+def _layer_hook(counter: OperationCounter, name: str, *, gated: bool = False) -> Any:
+    def see(layer: nn.Module, arguments: Any) -> None:
+        if isinstance(layer, nn.Conv2d):
+            counter.see_convolution(name, layer, arguments[0], gated=gated)
+        elif isinstance(layer, nn.Linear):
+            counter.see_linear(name, layer, arguments[0])
+        elif isinstance(layer, SpikeAttention):
+            counter.see_attention(name, layer, *arguments)
+
+    return see
+
+
+def _count(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
+    """Return `count_uses` and `look_at` of x [N, C, H, W], by the fastest that can."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0:
+        # Numba takes long to import, and no GPU needs it.
+        from snn.cost.nonzeros_cpu import count_and_look
+
+        return count_and_look(x, uses)
+    return count_uses(x, uses), look_at(x)
+
+
+def uses_kept(conv: nn.Conv2d, x: Tensor, mask: Tensor) -> Tensor:
+    """Return how many uses of weights by elements of x that are not 0 are for outputs that a mask leaves in.
+
+    Args:
+        conv: The convolution.
+        x: Its input, shape [N, C, H, W].
+        mask: Shape [T, B, C] or [T, B, C or 1, H, W] with T * B = N; 0 leaves an output out.
+
+    Raises:
+        CostError: The mask is for something else.
+    """
+    kept = (mask.detach() != 0).flatten(0, 1)
+    kept = kept if kept.dim() == 4 else kept[:, :, None, None]
+    height, width = (_outputs(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
+    shape = (len(x), conv.out_channels, height, width)
+    if any(found not in (1, expected) for found, expected in zip(kept.shape, shape, strict=True)):
+        raise CostError(f"mask: found shape {tuple(mask.shape)}, expected one for outputs {shape}")
+    # How many elements that are not 0 an output of a group is made of: a convolution with ones.
+    there = (x != 0).unflatten(1, (conv.groups, -1)).sum(2).float()
+    ones = there.new_ones(conv.groups, 1, *conv.kernel_size)
+    (top, bottom), (left, right) = _paddings(conv)
+    with torch.autocast(x.device.type, enabled=False):
+        padded = nn.functional.pad(there, (left, right, top, bottom))
+        made_of = nn.functional.conv2d(padded, ones, None, conv.stride, 0, conv.dilation, conv.groups)
+    outputs = kept.expand(shape).unflatten(1, (conv.groups, -1)).sum(2)
+    return (made_of.round().to(torch.int64) * outputs).sum()
+
+
+def uses_of(conv: nn.Conv2d, input_hw: tuple[int, int]) -> Tensor:
+    """Return how many places of one output map each place of an input map reaches, shape [H, W], int32.
+
+    Raises:
+        CostError: The convolution pads with something other than zeros.
+    """
+    if conv.padding_mode != "zeros":
+        raise CostError(
+            f"padding_mode: found {conv.padding_mode!r}, expected 'zeros', whose uses can be counted"
+        )
+    rows, columns = (
+        places_used(
+            input_hw[axis], conv.kernel_size[axis], conv.stride[axis], before, conv.dilation[axis], after
+        )
+        for axis, (before, after) in enumerate(_paddings(conv))
+    )
+    return outer(rows, columns)
+
+
+def _outputs(conv: nn.Conv2d, axis: int, size: int) -> int:
+    """Return height (axis 0) or width (axis 1) of the output for inputs of a size."""
+    reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+    return (size + sum(_paddings(conv)[axis]) - reach) // conv.stride[axis] + 1
+
+
+def _paddings(conv: nn.Conv2d) -> list[tuple[int, int]]:
+    """Return the zeros before and after each axis, height first."""
+    if isinstance(conv.padding, tuple):
+        return [(padding, padding) for padding in conv.padding]
+    if conv.padding == "valid":
+        return [(0, 0), (0, 0)]
+    # `same`: the odd zero comes after, as in torch.
+    totals = [
+        dilation * (kernel - 1) for dilation, kernel in zip(conv.dilation, conv.kernel_size, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]

@@ -1,0 +1,126 @@
+"""How often the inputs of a layer are used, and what values they have. The plainest form is the definition.
+
+An input element that is not 0 is used once for every output it reaches: at most kernel height times width
+times output channels, fewer at the borders and between strides.
+"""
+
+from enum import IntEnum
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Whole numbers up to this are exact in float32.
+EXACT = 2**24
+
+
+class Values(IntEnum):
+    """What the values of a tensor have in common, from the cheapest to the dearest to multiply by.
+
+    Attributes:
+        NONE: All are 0.
+        BINARY: 0 and one positive number: the weight is added, with that number inside it.
+        TERNARY: 0 and plus or minus one number: it is added or subtracted.
+        POWERS: 0 and powers of two of either sign: it is shifted and added.
+        ANY: Others: it is multiplied and added.
+    """
+
+    NONE = 0
+    BINARY = 1
+    TERNARY = 2
+    POWERS = 3
+    ANY = 4
+
+
+class Seen(NamedTuple):
+    """The values of a tensor, as far as `Values` needs them: scalars, float32, on the tensor's device.
+
+    Attributes:
+        smallest: Smallest size of a value that is not 0; infinite where there is none.
+        largest: Largest size of a value.
+        negative: Above 0 where a value is below 0, else 0.
+        rough: 0 where all values are 0 or powers of two, else above 0.
+    """
+
+    smallest: Tensor
+    largest: Tensor
+    negative: Tensor
+    rough: Tensor
+
+    def also(self, other: "Seen") -> "Seen":
+        """Return what was seen in both."""
+        return Seen(
+            torch.minimum(self.smallest, other.smallest),
+            torch.maximum(self.largest, other.largest),
+            torch.maximum(self.negative, other.negative),
+            torch.maximum(self.rough, other.rough),
+        )
+
+    @property
+    def values(self) -> Values:
+        """The class of all that was seen."""
+        if float(self.largest) == 0:
+            return Values.NONE
+        if float(self.smallest) == float(self.largest):
+            return Values.TERNARY if float(self.negative) > 0 else Values.BINARY
+        return Values.ANY if float(self.rough) > 0 else Values.POWERS
+
+
+def look_at(x: Tensor) -> Seen:
+    """Return what is seen in a tensor of any shape and dtype; it is looked at in float32."""
+    x = x.detach().float()
+    size, zero = x.abs(), x.new_zeros(())
+    if x.numel() == 0:
+        return Seen(x.new_tensor(torch.inf), zero, zero, zero)
+    mantissa, _ = torch.frexp(size)
+    return Seen(
+        torch.where(size > 0, size, torch.inf).amin(),
+        size.amax(),
+        (x < 0).any().float(),
+        ((mantissa != 0.5) & (size > 0)).any().float(),
+    )
+
+
+def count_uses(x: Tensor, uses: Tensor) -> Tensor:
+    """Add up how often the elements of each channel are used that are not 0.
+
+    Args:
+        x: Shape [N, C, H, W].
+        uses: How often an element of each place is used, from 0, shape [H, W], int32.
+
+    Returns:
+        Shape [N, C], int64.
+    """
+    exact = torch.float32 if int(uses.sum()) < EXACT else torch.float64
+    with torch.autocast(x.device.type, enabled=False):
+        there = (x.detach() != 0).flatten(2).to(exact)
+        return (there @ uses.flatten().to(x.device, exact)).round().to(torch.int64)
+
+
+@cache
+def places_used(
+    size: int, kernel: int, stride: int, padding: int, dilation: int, after: int
+) -> tuple[int, ...]:
+    """Return how many outputs of a convolution over one axis each input reaches, counted one by one.
+
+    Args:
+        size: Inputs.
+        kernel, stride, dilation: Of the convolution.
+        padding: Zeros before the first input.
+        after: Zeros after the last.
+    """
+    outputs = (size + padding + after - dilation * (kernel - 1) - 1) // stride + 1
+    used = [0] * size
+    for output in range(outputs):
+        for tap in range(kernel):
+            place = output * stride + tap * dilation - padding
+            if 0 <= place < size:
+                used[place] += 1
+    return tuple(used)
+
+
+def outer(rows: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:
+    """Return the product of what each row and each column is used, shape [H, W], int32."""
+    return torch.from_numpy(np.multiply.outer(np.array(rows, np.int32), np.array(columns, np.int32)))
