@@ -232,7 +232,7 @@ def _test_once(job: _TrainJob, folder: RunFolder, executor: str) -> dict[str, An
         "neurons": name_neuron(neuron),
         "executor": executor,
         "weights": name_weights(list_weights(network)),
-        "weight_layers": [asdict(layer) for layer in list_weights(network)],
+        "weight_layers": [layer.as_dict() for layer in list_weights(network)],
         "train_samples": len(job.samples.train),
         "validation_samples": len(job.samples.validation),
         "train_s": sum(record["train_s"] for record in folder.read_metrics()),

@@ -10,7 +10,7 @@ MOST_NAMES = 4
 
 
 def name_weights(layers: Sequence[LayerWeights]) -> str:
-    """Return bits, rule and layers, such as `2 bits (sawb, 3 levels) 12 inner layers; float conv1 (first)`."""
+    """Return bits, rule and layers, as in `2 bits (sawb, 3 levels) 12 inner layers; float conv1 (first)`."""
     groups: dict[str, list[LayerWeights]] = {}
     for layer in layers:
         few = layer.bits != FLOAT_BITS

@@ -6,8 +6,8 @@ computes with `<layer>.weight`, the quantiser's codes * scale, made anew in ever
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,11 @@ class LayerWeights:
     rule: str
     levels: int
     scales: tuple[float, float] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON types."""
+        scales = None if self.scales is None else list(self.scales)
+        return asdict(self) | {"shape": list(self.shape), "scales": scales}
 
 
 def list_weights(model: nn.Module) -> list[LayerWeights]:

@@ -9,6 +9,7 @@ from pipelines.experiment import load_experiment
 from pipelines.neuron_words import name_neuron
 from pipelines.report.build import build_report
 from pipelines.report.pictures import draw_neurons, draw_spikes
+from snn.neurons.membrane import MembraneSettings
 from snn.neurons.settings import NEURONS, PUBLISHED, NeuronSettings
 
 LAYERS = ("block1.neuron", "block2.neuron")
@@ -79,7 +80,8 @@ def test_binary_spikes_are_black_and_need_no_legend():
         (NEURONS["plif"], "plif"),
         (NeuronSettings(), "lt"),
         (NeuronSettings(decay=0.25), "lt, decay=0.25"),
-        (PUBLISHED["quantlif_five"], "quantlif, membrane.levels=5 values"),
+        (PUBLISHED["quantlif_five"], "quantlif, membrane=five"),
+        (NeuronSettings(membrane=MembraneSettings(levels=(0.0, 0.5))), "lt, membrane.levels=2 values"),
         (PUBLISHED["mlif"], "mlif, upper_edge=add"),
     ],
 )
