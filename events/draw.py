@@ -35,7 +35,8 @@ def draw_frame(frame: np.ndarray, *, scale: int = 1, peak: float | None = None) 
     """Draw one frame, each pixel as a square of `scale` pixels.
 
     Args:
-        frame: Shape [P, H, W], P = (OFF, ON), not negative.
+        frame: Shape [P, H, W], P = (OFF, ON), not negative; or a picture, P = (grey) or (red, green, blue),
+            from 0 to 255.
         scale: Enlargement, at least 1.
         peak: Value that gets the full colour; None takes the 98th percentile of the values above 0.
 
@@ -86,15 +87,18 @@ def draw_sheet(
     rows = -(-T // columns)
     width = max(columns * (cell_w + GAP_PX) + GAP_PX, _header_width(title, font))
     top = GAP_PX + FONT_PX + GAP_PX
-    sheet = Image.new("RGB", (width, top + rows * (cell_h + GAP_PX) + STRIP_PX + GAP_PX), PAPER_RGB)
+    strip_px = 0 if _is_picture(frames[0]) else STRIP_PX + GAP_PX
+    sheet = Image.new("RGB", (width, top + rows * (cell_h + GAP_PX) + strip_px), PAPER_RGB)
     pen = ImageDraw.Draw(sheet)
-    _draw_header(pen, title, width, font)
+    _draw_header(pen, title, width, font, legend=not _is_picture(frames[0]))
     for i, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         left = GAP_PX + (i % columns) * (cell_w + GAP_PX)
         upper = top + (i // columns) * (cell_h + GAP_PX)
         sheet.paste(tile, (left, upper))
         pen.rectangle((left - 1, upper - 1, left + tile.width, upper + tile.height), outline=FAINT_RGB)
         pen.text((left, upper + tile.height + 4), label, fill=INK_RGB, font=font)
+    if _is_picture(frames[0]):
+        return sheet
     strip = (GAP_PX, sheet.height - STRIP_PX - GAP_PX, width - GAP_PX, sheet.height - GAP_PX)
     _draw_strip(pen, frames, t_edges_us, strip, font)
     return sheet
@@ -172,8 +176,15 @@ def half_blocks(frame: np.ndarray, width: int = 80, *, colour: bool | None = Non
 
 
 def _check_frames(frames: np.ndarray) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 2 or 0 in frames.shape:
-        raise ConfigError(f"frames must have the shape [T, P, H, W] with P = 2, got {frames.shape}")
+    if frames.ndim != 4 or frames.shape[1] not in (1, 2, 3) or 0 in frames.shape:
+        raise ConfigError(
+            f"frames must have the shape [T, P, H, W] with P = 2, or 1 or 3 of pictures, got {frames.shape}"
+        )
+
+
+def _is_picture(frame: np.ndarray) -> bool:
+    """Whether the planes of a frame [P, H, W] are grey or colours, not polarities."""
+    return frame.shape[0] != 2
 
 
 def _peak(frames: np.ndarray) -> float:
@@ -184,6 +195,10 @@ def _peak(frames: np.ndarray) -> float:
 
 def _colours(frame: np.ndarray, peak: float) -> np.ndarray:
     """Return a frame [P, H, W] as colours, uint8 [H, W, 3]: white, dyed by each polarity, dark by both."""
+    if _is_picture(frame):
+        return np.minimum(np.broadcast_to(frame, (3, *frame.shape[1:])).transpose(1, 2, 0), 255).astype(
+            np.uint8
+        )
     strength = np.where(frame > 0, FAINTEST + (1 - FAINTEST) * np.minimum(1, frame / peak), 0)
     off, on = strength[..., None]
     paper = np.array(PAPER_RGB, float)
@@ -209,6 +224,8 @@ def _even_columns(T: int) -> int:
 
 
 def _label(i: int, frames: np.ndarray, t_edges_us: np.ndarray | None) -> str:
+    if _is_picture(frames[i]):
+        return str(i)
     total = f"{int(frames[i].sum(dtype=np.int64)):,}"
     if t_edges_us is None:
         return f"{i}   {total}"
@@ -226,12 +243,17 @@ def _header_width(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _draw_header(
-    pen: ImageDraw.ImageDraw, title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    pen: ImageDraw.ImageDraw,
+    title: str,
+    width: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    *,
+    legend: bool,
 ) -> None:
-    """Draw the title, and at the right what the colours mean."""
+    """Draw the title, and at the right what the colours mean where that is to be told."""
     pen.text((GAP_PX, GAP_PX), title, fill=INK_RGB, font=font)
     right = width - GAP_PX
-    for word, rgb in (("OFF", OFF_RGB), ("ON", ON_RGB)):
+    for word, rgb in (("OFF", OFF_RGB), ("ON", ON_RGB)) if legend else ():
         right -= int(font.getlength(word))
         pen.text((right, GAP_PX), word, fill=INK_RGB, font=font)
         right -= FONT_PX + 4
@@ -284,12 +306,19 @@ def _fit_width(frame: np.ndarray, width: int) -> np.ndarray:
     height = max(1, round(H * width / W))
     rows = np.arange(height) * H // height
     columns = np.arange(width) * W // width
+    if _is_picture(frame):
+        return frame[:, rows][:, :, columns]
     added = np.add.reduceat(frame.astype(np.int64), rows, axis=1)
     return np.add.reduceat(added, columns, axis=2)
 
 
 def _plain_lines(frame: np.ndarray) -> str:
     """Return a frame [P, H, W], H even, as lines of `+`, `-`, `#` and blanks."""
+    if _is_picture(frame):
+        # Ten shades, as many pixels of ink as the picture is light.
+        light = frame.mean(axis=0).reshape(len(frame[0]) // 2, 2, -1).mean(axis=1)
+        shades = np.array(list(" .:-=+*#%@"))[np.minimum(light * 10 // 256, 9).astype(int)]
+        return "\n".join("".join(line).rstrip() for line in shades)
     off, on = frame[:, ::2].astype(np.int64) + frame[:, 1::2]
     signs = np.where(on > off, "+", np.where(off > on, "-", "#"))
     signs[np.maximum(off, on) < max(1.0, FAINTEST * _peak(np.stack([off, on])))] = " "

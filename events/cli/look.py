@@ -226,7 +226,8 @@ def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]
     if not 0 <= sample < len(store):
         raise typer.BadParameter(f"--sample {name}: the store has samples 0 to {len(store) - 1}")
     label = store.class_names[store.label[sample]]
-    title = f"{path.name} sample {sample}: {label}, {store.n_events[sample]} events"
+    events = "" if store.planes else f", {store.n_events[sample]} events"
+    title = f"{path.name} sample {sample}: {label}{events}"
     return title, store.read(sample), store.t_edges_us[sample]
 
 

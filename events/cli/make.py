@@ -135,3 +135,20 @@ def synth_digits(
     with ProgressBar("simulating") as bar:
         write_digits(dst, settings, workers=workers, scheduler=scheduler, progress=bar.show)
     say(f"wrote {dst}")
+
+
+@synth_app.command("digit-pictures")
+@errors_as_lines
+def synth_digit_pictures(
+    dst: Annotated[Path, typer.Argument(help="Folder to write, in MNIST's layout.", show_default=False)],
+) -> None:
+    """Write scikit-learn's handwritten digits as pictures, 8 x 8 pixels, for `events convert mnist`.
+
+    [bold]Example[/bold]
+
+    events synth digit-pictures digit-pictures
+    """
+    from events.datasets.images.digits import write_digit_pictures
+
+    write_digit_pictures(dst)
+    say(f"wrote {dst}")

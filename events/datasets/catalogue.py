@@ -2,7 +2,8 @@
 
 File addresses and checksums are those used by SpikingJelly (commit 00f0fa50) and tonic (commit d0cb6df3).
 Pages, sensors and sizes are from the sets' papers and the LAND list (neuromorphicsystems.github.io/land,
-commit 7531d897, October 2025). A licence is what somebody stated, with who: read it at its source before use.
+commit 7531d897, October 2025). Checksums of pictures are torchvision's (its mnist.py, cifar.py and
+caltech101.py). A licence is what somebody stated, with who: read it at its source before use.
 """
 
 import json
@@ -74,6 +75,11 @@ _ORCHARD_2015 = (
     "G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor: Converting Static Image Datasets to Spiking "
     "Neuromorphic Datasets Using Saccades. Frontiers in Neuroscience 9:437, 2015. "
     "doi:10.3389/fnins.2015.00437"
+)
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+_KRIZHEVSKY_2009 = (
+    "A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of "
+    "Toronto, 2009"
 )
 _PROPHESEE = "non-commercial as commonly reported; read and accept them in its download form"
 
@@ -357,6 +363,132 @@ CATALOGUE: dict[str, KnownSet] = {
             "M. Gehrig, W. Aarents, D. Gehrig, D. Scaramuzza: DSEC: A Stereo Event Camera Dataset for "
             "Driving Scenarios. IEEE Robotics and Automation Letters 6(3), 2021. "
             "doi:10.1109/LRA.2021.3068942"
+        ),
+    ),
+    "mnist": KnownSet(
+        title="MNIST",
+        task="classification",
+        sensor="pictures, 28x28 grey",
+        classes=10,
+        recordings="70,000",
+        download_gb=0.012,
+        layout="train|t10k-images-idx3-ubyte.gz and train|t10k-labels-idx1-ubyte.gz",
+        page="http://yann.lecun.com/exdb/mnist/",
+        licence="not known",
+        licence_source=_ASK,
+        citation=(
+            "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-Based Learning Applied to Document "
+            "Recognition. Proceedings of the IEEE 86(11), 1998. doi:10.1109/5.726791"
+        ),
+        convert_as="mnist",
+        note="Official split: 60,000 for training, 10,000 for testing.",
+        files=(
+            RemoteFile(
+                "train-images-idx3-ubyte.gz",
+                _MNIST + "train-images-idx3-ubyte.gz",
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            ),
+            RemoteFile(
+                "train-labels-idx1-ubyte.gz",
+                _MNIST + "train-labels-idx1-ubyte.gz",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+            ),
+            RemoteFile(
+                "t10k-images-idx3-ubyte.gz",
+                _MNIST + "t10k-images-idx3-ubyte.gz",
+                "9fb629c4189551a2d022fa330f9573f3",
+            ),
+            RemoteFile(
+                "t10k-labels-idx1-ubyte.gz",
+                _MNIST + "t10k-labels-idx1-ubyte.gz",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+        ),
+    ),
+    "cifar10": KnownSet(
+        title="CIFAR-10",
+        task="classification",
+        sensor="pictures, 32x32 colour",
+        classes=10,
+        recordings="60,000",
+        download_gb=0.17,
+        layout="cifar-10-python.tar.gz, as it is or unpacked; the binary version too",
+        page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="not known",
+        licence_source=_ASK,
+        citation=_KRIZHEVSKY_2009,
+        convert_as="cifar10",
+        note="Official split: 50,000 for training, 10,000 for testing. Its archive need not be unpacked.",
+        files=(
+            RemoteFile(
+                "cifar-10-python.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                "c58f30108f718f92721af3b95e74349a",
+            ),
+        ),
+    ),
+    "cifar100": KnownSet(
+        title="CIFAR-100",
+        task="classification",
+        sensor="pictures, 32x32 colour",
+        classes=100,
+        recordings="60,000",
+        download_gb=0.17,
+        layout="cifar-100-python.tar.gz, as it is or unpacked; the binary version too",
+        page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="not known",
+        licence_source=_ASK,
+        citation=_KRIZHEVSKY_2009,
+        convert_as="cifar100",
+        note="Labels are the 100 fine ones. Official split: 50,000 for training, 10,000 for testing.",
+        files=(
+            RemoteFile(
+                "cifar-100-python.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+                "eb9058c3a382ffc7106e4002c42a8d85",
+            ),
+        ),
+    ),
+    "caltech101": KnownSet(
+        title="Caltech-101",
+        task="classification",
+        sensor="pictures, about 300x200 colour",
+        classes=101,
+        recordings="8,677 without the background",
+        download_gb=0.13,
+        layout="101_ObjectCategories/<class>/image_<number>.jpg",
+        page="https://data.caltech.edu/records/mzrjq-6wc02",
+        licence="CC BY 4.0",
+        licence_source="as commonly reported of its page; check there before use",
+        citation=(
+            "L. Fei-Fei, R. Fergus, P. Perona: Learning Generative Visual Models from Few Training Examples. "
+            "CVPR Workshops 2004. doi:10.1109/CVPR.2004.383"
+        ),
+        convert_as="caltech101",
+        note=(
+            "No official split. md5 of 101_ObjectCategories.tar.gz: b224c7392d521a49829488ab0f1120d9; "
+            "unpack it and name its folder."
+        ),
+    ),
+    "imagenet": KnownSet(
+        title="ImageNet (ILSVRC 2012)",
+        task="classification",
+        sensor="pictures, of many sizes, colour",
+        classes=1000,
+        recordings="1,281,167 and 50,000",
+        download_gb=144,
+        layout="train/<class>/<picture>.JPEG and val/<class>/<picture>.JPEG",
+        page="https://www.image-net.org/",
+        licence="non-commercial research",
+        licence_source="as commonly reported; read and accept its terms when asking for access",
+        citation=(
+            "O. Russakovsky, J. Deng, H. Su, J. Krause et al.: ImageNet Large Scale Visual Recognition "
+            "Challenge. International Journal of Computer Vision 115, 2015. doi:10.1007/s11263-015-0816-y"
+        ),
+        convert_as="imagenet",
+        note=(
+            "Sort the validation pictures into class folders first; they are tested on. A folder with some "
+            "of the classes, such as ImageNet-100, is read in the same way."
         ),
     ),
 }

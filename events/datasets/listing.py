@@ -45,6 +45,8 @@ class Listing:
         read_options: How this data set's recordings are meant to be read.
         problems: What is missing or extra, one line each, for people.
         selection: Which recordings of the set were asked for; empty where there is no such choice.
+        planes: Of pictures, what their planes hold: grey, or red, green and blue. Empty for recordings of
+            events, whose planes are polarities.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class Listing:
     read_options: ReadOptions = field(default_factory=ReadOptions)
     problems: tuple[str, ...] = field(default=())
     selection: str = ""
+    planes: tuple[str, ...] = ()
 
     def with_options(self, options: ReadOptions) -> "Listing":
         """Return the same listing, read another way."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from events.datasets import dvs_gesture, gesture_labels, mnist_dvs
 from events.datasets.class_folders import list_asl_dvs, list_dvs_lip, list_n_caltech101, list_n_cars
 from events.datasets.dvs_cifar10 import list_dvs_cifar10
 from events.datasets.folder import list_folder
+from events.datasets.images.archive import list_archive
+from events.datasets.images.folders import list_caltech101, list_imagenet, list_pictures
 from events.datasets.listing import Listing
 from events.datasets.nmnist import list_nmnist
 from events.datasets.options import ListOptions, Trust
@@ -98,6 +101,48 @@ DATASETS: dict[str, DatasetEntry] = {
         list_recordings=list_asl_dvs,
         splits=(RANDOM,),
         default_split="random:0:0.8",
+    ),
+    "mnist": DatasetEntry(
+        title="MNIST, and sets in its format",
+        layout="train-images-idx3-ubyte[.gz] and the three files beside it",
+        list_recordings=partial(list_archive, "mnist"),
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "cifar10": DatasetEntry(
+        title="CIFAR-10",
+        layout="cifar-10-python.tar.gz or cifar-10-binary.tar.gz, or what is in it",
+        list_recordings=partial(list_archive, "cifar10"),
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "cifar100": DatasetEntry(
+        title="CIFAR-100",
+        layout="cifar-100-python.tar.gz or cifar-100-binary.tar.gz, or what is in it",
+        list_recordings=partial(list_archive, "cifar100"),
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "caltech101": DatasetEntry(
+        title="Caltech-101",
+        layout="<class>/image_<number>.jpg",
+        list_recordings=list_caltech101,
+        splits=(RANDOM,),
+        default_split="random:0:0.9",
+    ),
+    "imagenet": DatasetEntry(
+        title="ImageNet, or some of its classes",
+        layout="train|val/<class>/<picture>.JPEG; val is tested on",
+        list_recordings=list_imagenet,
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
+    ),
+    "image-folder": DatasetEntry(
+        title="any pictures in class folders",
+        layout="<class>/<picture>, or train|validation|test/<class>/<picture>",
+        list_recordings=list_pictures,
+        splits=(OFFICIAL, RANDOM),
+        default_split=OFFICIAL,
     ),
     "folder": DatasetEntry(
         title="any recordings in class folders",

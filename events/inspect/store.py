@@ -37,6 +37,7 @@ def store_info(path: Path | str) -> dict[str, Any]:
         "shape": list(store.shape),
         "dtype": store.dtype.name,
         "sensor": {"height": store.sensor_hw[0], "width": store.sensor_hw[1]},
+        "planes": list(store.planes),
         "codec": attributes.get("codec"),
         "shard_samples": attributes.get("shard_samples"),
         **shards,
@@ -99,13 +100,7 @@ def store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("frames", f"{' x '.join(map(str, info['shape']))} (N x T x P x H x W), {info['dtype']}"),
         ("disk", _disk_text(info)),
         ("shards", _shards_text(info)),
-        (
-            "events",
-            f"{info['events']:,}; saturated pixels {info['saturated_pixels']:,} "
-            f"in {info['saturated_samples']:,} samples",
-        ),
-        ("binning", settings_text(info["binning"])),
-        ("reading", settings_text(info["read"])),
+        *_content_rows(info),
         (
             "source",
             f"{source.get('root_name')}: {source.get('files', 0):,} files, "
@@ -118,6 +113,18 @@ def store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]]
     rows += [("noticed", problem) for problem in info["listing_problems"]]
     return rows
+
+
+def _content_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the frames hold: pictures, or events binned and read in some way."""
+    if info["planes"]:
+        return [("pictures", f"planes {', '.join(info['planes'])}; one step each")]
+    saturated = f"{info['saturated_pixels']:,} in {info['saturated_samples']:,} samples"
+    return [
+        ("events", f"{info['events']:,}; saturated pixels {saturated}"),
+        ("binning", settings_text(info["binning"])),
+        ("reading", settings_text(info["read"])),
+    ]
 
 
 def _disk_text(info: dict[str, Any]) -> str:

@@ -13,7 +13,15 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
     """
     counts, source = attributes["counts"], attributes["source"]
     samples = counts["ok"] + counts["failed"]
-    frames, polarities, height, width = attributes["frame_shape"]
+    frames, planes, height, width = attributes["frame_shape"]
+    names = attributes["sensor"].get("planes", [])
+    content = (
+        f"{samples:,} pictures of {height} x {width} pixels ({', '.join(names)}) of the data set "
+        if names
+        else f"{samples:,} samples of {frames} frames, {planes} polarities, {height} x {width} pixels, "
+        f"from {counts['events']:,} events of the data set "
+    )
+    axis = f"plane ({', '.join(names)})" if names else "polarity (0 OFF, 1 ON)"
     lines = [
         "---",
         f"pretty_name: {name}",
@@ -24,9 +32,7 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
         "",
         f"# {name}",
         "",
-        f"{samples:,} samples of {frames} frames, {polarities} polarities, {height} x {width} pixels, "
-        f"from {counts['events']:,} events of the data set `{attributes['dataset']}` "
-        f"({source['root_name']}).",
+        f"{content}`{attributes['dataset']}` ({source['root_name']}).",
         "",
         "| | |",
         "|---|---|",
@@ -40,7 +46,7 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
         f"| made by | spikeline {attributes['tool_version']}, {attributes['created']} |",
         f"| settings | `{attributes['config_hash']}` |",
         "",
-        "Axes of `frames`: sample, step, polarity (0 OFF, 1 ON), row, column (origin top left).",
+        f"Axes of `frames`: sample, step, {axis}, row, column (origin top left).",
         "Column `status`: 0 missing, 1 ok, 2 failed. `source_index` counts lines of `sources.jsonl`.",
         "",
         "```sh",

@@ -8,13 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from events.binning.settings import BinSettings
-from events.datasets.tonic import is_tonic
 from events.errors import EventsError, StoreError
 from events.recording import ReadOptions
 from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name, stored_read_options
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
 from events.store.reader import FrameStore, open_store
-from events.store.samples import open_sample, sample_crc32c
+from events.store.samples import is_file_of_its_own, open_sample, sample_crc32c
 from events.store.shard import file_crc32c
 from events.store.task import bin_recording
 
@@ -150,7 +149,7 @@ def _sample_problems(store: FrameStore, report: CheckReport, progress: Progress 
 def _counts_are_exact(store: FrameStore) -> bool:
     """Say whether the frames of an unsaturated sample add up to the number of its events."""
     binning = store.attributes["binning"]
-    return binning["value"] == "count" and binning["resize"] == "direct"
+    return not store.planes and binning["value"] == "count" and binning["resize"] == "direct"
 
 
 def _source_problems(
@@ -180,14 +179,14 @@ def _source_problem(
     binning: BinSettings,
 ) -> str | None:
     dataset = store.attributes["dataset"]
-    if not is_tonic(dataset):
+    if is_file_of_its_own(dataset):
         if not (root / source["path"]).is_file():
             return f"{source['path']}: missing in {root}"
         if f"{file_crc32c(root / source['path']):08x}" != source["crc32c"]:
             return f"{source['path']}: its content changed since the conversion"
     try:
         recording = open_sample(dataset, root, source["path"], read)
-        if is_tonic(dataset) and f"{sample_crc32c(recording):08x}" != source["crc32c"]:
+        if not is_file_of_its_own(dataset) and f"{sample_crc32c(recording):08x}" != source["crc32c"]:
             return f"{source['path']}: its content changed since the conversion"
         frames = bin_recording(recording, binning, t_range_us=row_time_range(source))
         stored = store.read(position)

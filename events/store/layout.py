@@ -192,15 +192,17 @@ class StoreConfig:
     split_rule: str
     source: Mapping[str, Any]
     selection: str = ""
+    planes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON types, named as in the attribute `event_store`."""
         height, width = self.sensor_hw
+        planes = {"planes": self.planes} if self.planes else {"polarities": ["off", "on"]}
         plain = {
             "schema": SCHEMA,
             "kind": KIND,
             "dataset": self.dataset,
-            "sensor": {"height": height, "width": width, "polarities": ["off", "on"]},
+            "sensor": {"height": height, "width": width} | planes,
             "frame_shape": self.frame_shape,
             "binning": asdict(self.binning),
             "read": read_settings(self.read),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from events.binning.settings import BinSettings
+from events.datasets.images.picture import check_binning
 from events.datasets.listing import SPLIT_NAMES, Listing
 from events.errors import ConfigError, DatasetError, EventsError
 from events.recording import ReadOptions
@@ -107,7 +108,11 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
     read = settings.read if settings.read is not None else listing.read_options
     if read.sensor_hw is None and listing.sensor_hw is not None:
         read = replace(read, sensor_hw=listing.sensor_hw)
-    sensor_hw = read.sensor_hw or _first_sensor(listing, read)
+    if listing.planes:
+        sensor_hw = _picture_hw(listing, settings.binning)
+    else:
+        sensor_hw = read.sensor_hw or _first_sensor(listing, read)
+    frame_shape = settings.binning.frame_shape(sensor_hw)
     samples = len(listing.samples)
     config = StoreConfig(
         dataset=listing.dataset,
@@ -116,14 +121,26 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
         codec=settings.codec,
         shard_samples=settings.shard_samples or default_shard_samples(samples),
         seed=settings.seed,
-        frame_shape=settings.binning.frame_shape(sensor_hw),
+        frame_shape=(1, len(listing.planes), *frame_shape[2:]) if listing.planes else frame_shape,
         sensor_hw=sensor_hw,
         class_names=listing.class_names,
         split_rule=listing.split_rule,
         source=source_identity(source_rows(listing.samples)),
         selection=listing.selection,
+        planes=listing.planes,
     )
     return Plan(listing, config, shuffled_order(samples, settings.seed))
+
+
+def _picture_hw(listing: Listing, binning: BinSettings) -> tuple[int, int]:
+    """Return the size of a listing's pictures, or the one they are brought to."""
+    check_binning(binning)
+    found = listing.sensor_hw or binning.size_hw
+    if found is None:
+        raise ConfigError(
+            f"{listing.root}: pictures in folders differ in size; set one size for all (--size 224)"
+        )
+    return found
 
 
 def _first_sensor(listing: Listing, read: ReadOptions) -> tuple[int, int]:

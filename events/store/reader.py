@@ -158,6 +158,7 @@ class FrameStore:
         class_names: In label order.
         config_hash: Equal where content is made the same way from the same files.
         sensor_hw: Height and width of the sensor in pixels.
+        planes: Of pictures, what their planes P hold; empty for counts of events.
         direct: Whether samples are read without zarr-python.
         label: Shape [N], int32.
         split: Shape [N], uint8, index into SPLIT_NAMES.
@@ -180,6 +181,7 @@ class FrameStore:
         self.config_hash: str = self.attributes["config_hash"]
         sensor = self.attributes["sensor"]
         self.sensor_hw: tuple[int, int] = (sensor["height"], sensor["width"])
+        self.planes: tuple[str, ...] = tuple(sensor.get("planes", ()))
         columns = self._read_columns()
         self.label, self.split = columns["label"], columns["split"]
         self.n_events, self.n_saturated = columns["n_events"], columns["n_saturated"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import google_crc32c
 
+from events.datasets.images.picture import Picture, is_archived, is_pictures, open_picture
 from events.datasets.tonic import TonicRecording, is_tonic, open_tonic
 from events.readers.registry import open_recording
 from events.recording import FileReport, ReadOptions, Recording
@@ -27,9 +28,16 @@ def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recor
     """
     if is_tonic(dataset):
         return open_tonic(dataset, root, path, read)
+    if is_pictures(dataset):
+        return open_picture(dataset, root, path)
     if dataset == EVENT_STORE_DATASET:
         return open_event_sample(root, path)
     return _open_file(root / path, read)
+
+
+def is_file_of_its_own(dataset: str) -> bool:
+    """Whether each sample of a data set is a file, or a part of one, below the listing's root."""
+    return not is_tonic(dataset) and not is_archived(dataset)
 
 
 class _Last(threading.local):
@@ -60,7 +68,9 @@ def _open_file(path: Path, read: ReadOptions) -> Recording:
 
 def sample_crc32c(recording: Recording) -> int:
     """Return the CRC-32C of an opened sample's file, or of its events where it has none."""
-    if isinstance(recording, TonicRecording):
+    if isinstance(recording, TonicRecording) or (
+        isinstance(recording, Picture) and is_archived(recording.format)
+    ):
         return int(google_crc32c.value(recording.content))
     if isinstance(recording, StoredRecording):
         return recording.source_crc32c

@@ -18,6 +18,7 @@ from events.binning.chunked import bin_chunked
 from events.binning.fused import bin_fused
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
+from events.datasets.images.picture import Picture
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
 from events.recording import EventBuffer, FileReport, ReadOptions, Recording
 from events.store.layout import Codec, shard_name, time_range_entry
@@ -199,7 +200,7 @@ def bin_recording(
     *,
     t_range_us: tuple[int, int] | None = None,
 ) -> Frames:
-    """Read one recording whole, or a part of it, and bin it.
+    """Read one recording whole, or a part of it, and bin it; a picture is brought to size.
 
     Args:
         recording: An opened recording.
@@ -211,6 +212,8 @@ def bin_recording(
     Raises:
         EventsError: The file cannot be read, holds no events, or its sensor does not fit the scratch frames.
     """
+    if isinstance(recording, Picture):
+        return recording.frames(binning)
     shape = binning.frame_shape(recording.sensor_hw)
     out = None if scratch is None else scratch.frames
     if out is not None and shape != out.shape:

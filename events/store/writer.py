@@ -124,7 +124,7 @@ def _create_frames(group: zarr.Group, config: StoreConfig, *, samples: int) -> N
         compressors=frame_codecs(config.codec, dtype.itemsize),
         fill_value=0,
         chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("sample", "step", "polarity", "row", "column"),
+        dimension_names=("sample", "step", "plane" if config.planes else "polarity", "row", "column"),
     )
 
 

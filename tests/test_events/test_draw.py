@@ -114,7 +114,7 @@ def test_a_frame_of_odd_height_keeps_its_last_row():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: draw_frame(np.zeros((3, 4, 6))), r"frames must have the shape \[T, P, H, W\] with P = 2"),
+        (lambda: draw_frame(np.zeros((4, 4, 6))), r"frames must have the shape \[T, P, H, W\] with P = 2"),
         (lambda: draw_frame(frame_with(), scale=0), "scale must be at least 1, got 0"),
         (lambda: draw_sheet(np.zeros((0, 2, 4, 6))), r"got \(0, 2, 4, 6\)"),
         (
