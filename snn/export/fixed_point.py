@@ -1,8 +1,9 @@
 """Numbers in fixed point, and a batch normalisation folded into one scale and bias per channel.
 
-A number x is kept as the whole number round(x 2^F), of a chosen number of bits, sign included. Source of the
-default of 16 bits, 13 of them after the point (a range of -4 to just below 4): the chip export in LT-SNN's
-released code, which cuts toward zero; here the nearest is taken unless told.
+A number x is kept as the whole number round(x 2^F), of a chosen number of bits, sign included. The chip export
+in LT-SNN's released code has 16 bits, 13 of them after the point (-4 to just below 4), and cuts toward zero:
+`PUBLISHED`. A scale is often near 0.01 and has 7 digits left then, so that here every layer takes the F that
+suits its numbers, and the nearest one, unless told.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from snn.errors import ExportError
 Rounding = Literal["nearest", "zero"]
 
 MOST_BITS = 32
+MOST_FRACTION_BITS = 30
 
 
 @dataclass(frozen=True)
@@ -23,49 +25,72 @@ class FixedPoint:
 
     Attributes:
         bits: Of a number, sign included, 2 to 32.
-        fraction_bits: Of them after the point, 0 to bits - 1.
+        fraction_bits: Of them after the point, 0 to bits - 1. None takes for each layer, for its scales and
+            for its biases on their own, as many as hold the largest: small scales then keep their digits.
         rounding: `nearest`, a half to the even one; `zero`: toward zero, as released.
     """
 
     bits: int = 16
-    fraction_bits: int = 13
+    fraction_bits: int | None = None
     rounding: Rounding = "nearest"
 
     def __post_init__(self) -> None:
         if type(self.bits) is not int or not 2 <= self.bits <= MOST_BITS:
             raise ExportError(f"bits: found {self.bits!r}, expected a whole number from 2 to {MOST_BITS}")
-        if type(self.fraction_bits) is not int or not 0 <= self.fraction_bits < self.bits:
-            raise ExportError(
-                f"fraction bits: found {self.fraction_bits!r} of {self.bits} bits, expected 0 to "
-                f"{self.bits - 1}: one bit is the sign"
-            )
+        if self.fraction_bits is not None:
+            self._check_fraction_bits(self.fraction_bits)
         if self.rounding not in get_args(Rounding):
             raise ExportError(f"rounding: found {self.rounding!r}, expected nearest or zero")
 
-    @property
-    def largest(self) -> float:
-        """The largest number there is."""
-        return (2 ** (self.bits - 1) - 1) / 2**self.fraction_bits
+    def _check_fraction_bits(self, found: int) -> None:
+        if type(found) is not int or not 0 <= found < self.bits:
+            raise ExportError(
+                f"fraction bits: found {found!r} of {self.bits} bits, expected 0 to {self.bits - 1}: one bit "
+                "is the sign"
+            )
+
+    def fraction_bits_for(self, values: np.ndarray) -> int:
+        """Return the fraction bits F of these numbers: as told, else the most that hold all, 0 to 30."""
+        if self.fraction_bits is not None:
+            return self.fraction_bits
+        largest = float(np.abs(values).max(initial=0.0))
+        # largest = mantissa 2^exponent with a mantissa below 1: exponent bits before the point are enough.
+        return int(np.clip(self.bits - 1 - np.frexp(largest)[1], 0, MOST_FRACTION_BITS))
+
+
+PUBLISHED = FixedPoint(bits=16, fraction_bits=13, rounding="zero")
 
 
 class Fixed(NamedTuple):
     """Numbers in fixed point.
 
     Attributes:
-        codes: Whole numbers, int64; a code is worth 2^-F.
+        codes: Whole numbers, int64; a code is worth 2^-fraction_bits.
+        fraction_bits: F.
         saturated: How many were beyond the range, and are now its end.
         lost: How many were not 0 and became 0.
         exact: Whether all of them are worth what they were.
     """
 
     codes: np.ndarray
+    fraction_bits: int
     saturated: int
     lost: int
     exact: bool
 
+    @property
+    def values(self) -> np.ndarray:
+        """What the codes are worth, float64."""
+        return self.codes / 2.0**self.fraction_bits
 
-def to_fixed(values: np.ndarray, form: FixedPoint) -> Fixed:
+
+def to_fixed(values: np.ndarray, form: FixedPoint, *, most: int | None = None) -> Fixed:
     """Return numbers in fixed point; what is beyond the range becomes its end.
+
+    Args:
+        values: Any shape.
+        form: Bits and rounding.
+        most: Fraction bits that are not exceeded where the form leaves them open.
 
     Raises:
         ExportError: A number is not finite.
@@ -73,13 +98,16 @@ def to_fixed(values: np.ndarray, form: FixedPoint) -> Fixed:
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).all():
         raise ExportError("fixed point: found a number that is not finite, expected finite numbers")
-    scaled = values * 2.0**form.fraction_bits
+    fraction_bits = form.fraction_bits_for(values)
+    if form.fraction_bits is None and most is not None:
+        fraction_bits = min(fraction_bits, most)
+    scaled = values * 2.0**fraction_bits
     rounded = np.rint(scaled) if form.rounding == "nearest" else np.trunc(scaled)
     lowest, highest = -(2 ** (form.bits - 1)), 2 ** (form.bits - 1) - 1
     codes = np.clip(rounded, lowest, highest).astype(np.int64)
     saturated = int(((rounded < lowest) | (rounded > highest)).sum())
     lost = int(((codes == 0) & (values != 0)).sum())
-    return Fixed(codes, saturated, lost, bool((codes == scaled).all()))
+    return Fixed(codes, fraction_bits, saturated, lost, bool((codes == scaled).all()))
 
 
 def fold_norm(

@@ -1,0 +1,124 @@
+"""Networks whose scales are powers of two: a shift applies them, and nothing is rounded on the way.
+
+Rounding the scales changes what a network computes, so that its accuracy has to be measured again; what is
+exported is then equal to the network in torch that `rounded_network` returns, spike for spike.
+"""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snn.export.fixed_point import FixedPoint, to_fixed
+from snn.export.plan import Neurons, Node, Plan, Weights
+from snn.layers import ConvBlock, ConvNorm
+from snn.neurons.modules import Neuron
+
+# Leaks are rounded to multiples of this, so that few steps of a leak stay exact.
+LEAK_UNIT = 1 / 16
+
+
+def one_grid(form: FixedPoint) -> FixedPoint:
+    """Return a form with one number of fraction bits for all layers: 3 bits before the point unless told."""
+    open_ended = form.fraction_bits is None
+    return replace(form, fraction_bits=max(0, form.bits - 3)) if open_ended else form
+
+
+def rounded_plan(plan: Plan, form: FixedPoint) -> Plan:
+    """Return a plan with every scale the power of two nearest in ratio, and nothing off the grid of a form.
+
+    Biases, and thresholds that a soft reset takes away, become multiples of 2^-F; leaks become multiples of
+    1/16. A scale beyond the range becomes the nearest power of two within. The form is one of `one_grid`.
+    """
+    return replace(plan, nodes=tuple(_rounded(node, form) for node in plan.nodes))
+
+
+def _rounded(node: Node, form: FixedPoint) -> Node:
+    if node.weights is not None:
+        w = node.weights
+        return replace(
+            node, weights=w._replace(scale=_powers(w.scale, form), bias=to_fixed(w.bias, form).values)
+        )
+    if node.neurons is None:
+        return node
+    s, threshold, decay = node.neurons
+    if s.reset in ("soft", "soft_value"):
+        threshold = to_fixed(threshold, form).values
+    decay = np.rint(decay / LEAK_UNIT) * LEAK_UNIT
+    return replace(node, neurons=Neurons(s, threshold, decay))
+
+
+def _powers(scale: np.ndarray, form: FixedPoint) -> np.ndarray:
+    mantissa, exponent = np.frexp(np.abs(scale))  # |scale| = mantissa 2^exponent, mantissa in [0.5, 1)
+    exponent = np.where(mantissa < 0.5**0.5, exponent - 1, exponent)
+    fraction_bits = form.fraction_bits_for(scale * 2)
+    exponent = np.clip(exponent, -fraction_bits, form.bits - 2 - fraction_bits)
+    return np.where(scale == 0, 0.0, np.sign(scale) * np.ldexp(1.0, exponent))
+
+
+class ScaleBias(nn.Module):
+    """A scale and a bias for each channel, in place of a normalisation."""
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x [N, C, H, W] times scale plus bias."""
+        return x * self.scale[:, None, None] + self.bias[:, None, None]
+
+
+def rounded_network(model: nn.Module, plan: Plan) -> nn.Module:
+    """Return a copy of a network that computes a rounded plan, in float64 and by the plain neurons.
+
+    Args:
+        model: The network that the plan was made of.
+        plan: What `rounded_plan` returned for it.
+    """
+    rounded = copy.deepcopy(model).eval()
+    for node in plan.nodes:
+        parent, _, last = node.name.rpartition(".")
+        owner = rounded.get_submodule(parent)
+        if node.weights is not None:
+            _put_weights(owner, last, node.weights)
+        if node.neurons is not None:
+            setattr(owner, last, _neuron(node.neurons))
+    return rounded.double()
+
+
+def _put_weights(owner: Any, last: str, weights: Weights) -> None:
+    codes, scale, bias = (
+        torch.from_numpy(np.asarray(part, np.float64))
+        for part in (weights.values, weights.scale, weights.bias)
+    )
+    old = getattr(owner, last)
+    if isinstance(old, nn.Linear):
+        layer: nn.Module = nn.Linear(old.in_features, old.out_features, dtype=torch.float64)
+        layer.weight, layer.bias = nn.Parameter(codes * scale[:, None]), nn.Parameter(bias)
+    else:
+        assert isinstance(owner, ConvBlock | ConvNorm)
+        sizes = (old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding)
+        layer = nn.Conv2d(*sizes, groups=old.groups, bias=False, dtype=torch.float64)
+        layer.weight = nn.Parameter(codes)
+        owner.norm = ScaleBias(scale, bias)
+    setattr(owner, last, layer)
+
+
+def _neuron(neurons: Neurons) -> Neuron:
+    s = replace(neurons.settings.fixed(), learn_decay=False, decay_constraint="none", per_channel=False)
+    neuron = Neuron(s, executor="reference")
+    neuron.threshold = _number(neurons.threshold)
+    neuron.decay = _number(neurons.decay)
+    return neuron
+
+
+def _number(values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.asarray(values, np.float64))
+    return tensor.reshape(()) if len(tensor) == 1 else tensor
