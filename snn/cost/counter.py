@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn.cost.nonzeros import Seen, Values, count_uses, look_at, outer, places_used
-from snn.errors import CostError
+from snn.cost.convolution import count_and_see, output_size, uses_kept, uses_of
+from snn.cost.nonzeros import Seen, Values, look_at
 from snn.layers import ConvBlock, Gated, weight_layers
 from snn.models.spikformer import SpikeAttention
+from snn.sparsity.gates import PartialSumGate, SpatialGate, SqueezeGate
 
 
 @dataclass
@@ -89,9 +90,9 @@ class OperationCounter:
 
     def see_convolution(self, name: str, conv: nn.Conv2d, x: Tensor, *, gated: bool) -> None:
         """Count a convolution of x [N, C, H, W]; what a gate leaves of it, `see_mask` adds."""
-        used, seen = _count(x, uses_of(conv, (x.shape[2], x.shape[3])))
+        used, seen = count_and_see(x, uses_of(conv, (x.shape[2], x.shape[3])))
         uses = used.sum() * (conv.out_channels // conv.groups)
-        height, width = (_outputs(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
+        height, width = (output_size(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
         fan_in = conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
         self._layer(name).add(
             dense=len(x) * height * width * conv.out_channels * fan_in,
@@ -121,10 +122,37 @@ class OperationCounter:
         self.samples += frames.shape[1]
         self.steps += frames.shape[0] * frames.shape[1]
 
+    def see_partial_sums(
+        self, name: str, gate: PartialSumGate, conv: nn.Conv2d, x: Tensor, kept: Tensor
+    ) -> None:
+        """Count a convolution over part of its input x [N, C, H, W], and the rest where it is completed."""
+        self.see_convolution(name, conv, x, gated=True)
+        _, _, uses = self._waiting.pop(name)
+        parts, seen = gate.settings.parts, conv.in_channels // gate.settings.parts
+        if gate.settings.partial == "first":
+            later, _ = count_and_see(x[:, seen:], uses_of(conv, (x.shape[2], x.shape[3])))
+            partial = uses - later.sum() * conv.out_channels
+            rest = uses_kept(conv, x[:, seen:], kept)
+        else:
+            partial = uses // parts
+            rest = uses_kept(conv, x, kept) - uses_kept(conv, x, kept, groups=parts)
+        self._layer(name).add(effective=partial + rest)
+
+    def see_own_layers(self, name: str, gate: nn.Module, x: Tensor, kept: Tensor) -> None:
+        """Count the layers of a gate `name`, which sees means of x [N, C, H, W]; nothing is left out."""
+        for part, layer in gate.named_children():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                places = kept[0, 0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+                dense = torch.tensor(len(x) * places * layer.weight.numel())
+                seen = look_at(torch.tensor([1.0, 3.0]))
+                self._layer(f"{name}.{part}").add(
+                    dense=int(dense), inputs=0, unmasked=dense, effective=dense, seen=seen
+                )
+
     def see_linear(self, name: str, layer: nn.Linear, x: Tensor) -> None:
         """Count a linear layer of x [..., F]."""
         rows = x.reshape(-1, 1, 1, layer.in_features)
-        used, seen = _count(rows, torch.ones(1, layer.in_features, dtype=torch.int32))
+        used, seen = count_and_see(rows, torch.ones(1, layer.in_features, dtype=torch.int32))
         uses = used.sum() * layer.out_features
         dense = len(rows) * layer.in_features * layer.out_features
         self._layer(name).add(dense=dense, inputs=x.numel(), unmasked=uses, effective=uses, seen=seen)
@@ -164,7 +192,7 @@ def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
     blocks = [(name, block) for name, block in model.named_modules() if isinstance(block, ConvBlock)]
     gates = {f"{name}.conv": block.gate for name, block in blocks if block.gate is not None}
     for name, gate in gates.items():
-        handles.append(gate.register_forward_hook(_mask_hook(counter, name)))
+        handles.append(gate.register_forward_hook(_gate_hook(counter, name)))
     for name, layer, _ in weight_layers(model):
         handles.append(layer.register_forward_pre_hook(_layer_hook(counter, name, gated=name in gates)))
     for name, module in model.named_modules():
@@ -177,8 +205,13 @@ def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
             handle.remove()
 
 
-def _mask_hook(counter: OperationCounter, name: str) -> Any:
-    def see(_gate: nn.Module, _arguments: Any, gated: Gated) -> None:
+def _gate_hook(counter: OperationCounter, name: str) -> Any:
+    def see(gate: nn.Module, arguments: Any, gated: Gated) -> None:
+        x, conv = arguments[0].flatten(0, 1), arguments[1]
+        if isinstance(gate, PartialSumGate):
+            counter.see_partial_sums(name, gate, conv, x, gated.kept)
+        elif isinstance(gate, SqueezeGate | SpatialGate):
+            counter.see_own_layers(name.removesuffix("conv") + "gate", gate, x, gated.kept)
         counter.see_mask(name, gated.mask)
 
     return see
@@ -194,79 +227,3 @@ def _layer_hook(counter: OperationCounter, name: str, *, gated: bool = False) ->
             counter.see_attention(name, layer, *arguments)
 
     return see
-
-
-def _count(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
-    """Return `count_uses` and `look_at` of x [N, C, H, W], by the fastest that can."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0:
-        # Numba takes long to import, and no GPU needs it.
-        from snn.cost.nonzeros_cpu import count_and_look
-
-        return count_and_look(x, uses)
-    return count_uses(x, uses), look_at(x)
-
-
-def uses_kept(conv: nn.Conv2d, x: Tensor, mask: Tensor) -> Tensor:
-    """Return how many uses of weights by elements of x that are not 0 are for outputs that a mask leaves in.
-
-    Args:
-        conv: The convolution.
-        x: Its input, shape [N, C, H, W].
-        mask: Shape [T, B, C] or [T, B, C or 1, H, W] with T * B = N; 0 leaves an output out.
-
-    Raises:
-        CostError: The mask is for something else.
-    """
-    kept = (mask.detach() != 0).flatten(0, 1)
-    kept = kept if kept.dim() == 4 else kept[:, :, None, None]
-    height, width = (_outputs(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
-    shape = (len(x), conv.out_channels, height, width)
-    if any(found not in (1, expected) for found, expected in zip(kept.shape, shape, strict=True)):
-        raise CostError(f"mask: found shape {tuple(mask.shape)}, expected one for outputs {shape}")
-    # How many elements that are not 0 an output of a group is made of: a convolution with ones.
-    there = (x != 0).unflatten(1, (conv.groups, -1)).sum(2).float()
-    ones = there.new_ones(conv.groups, 1, *conv.kernel_size)
-    (top, bottom), (left, right) = _paddings(conv)
-    with torch.autocast(x.device.type, enabled=False):
-        padded = nn.functional.pad(there, (left, right, top, bottom))
-        made_of = nn.functional.conv2d(padded, ones, None, conv.stride, 0, conv.dilation, conv.groups)
-    outputs = kept.expand(shape).unflatten(1, (conv.groups, -1)).sum(2)
-    return (made_of.round().to(torch.int64) * outputs).sum()
-
-
-def uses_of(conv: nn.Conv2d, input_hw: tuple[int, int]) -> Tensor:
-    """Return how many places of one output map each place of an input map reaches, shape [H, W], int32.
-
-    Raises:
-        CostError: The convolution pads with something other than zeros.
-    """
-    if conv.padding_mode != "zeros":
-        raise CostError(
-            f"padding_mode: found {conv.padding_mode!r}, expected 'zeros', whose uses can be counted"
-        )
-    rows, columns = (
-        places_used(
-            input_hw[axis], conv.kernel_size[axis], conv.stride[axis], before, conv.dilation[axis], after
-        )
-        for axis, (before, after) in enumerate(_paddings(conv))
-    )
-    return outer(rows, columns)
-
-
-def _outputs(conv: nn.Conv2d, axis: int, size: int) -> int:
-    """Return height (axis 0) or width (axis 1) of the output for inputs of a size."""
-    reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
-    return (size + sum(_paddings(conv)[axis]) - reach) // conv.stride[axis] + 1
-
-
-def _paddings(conv: nn.Conv2d) -> list[tuple[int, int]]:
-    """Return the zeros before and after each axis, height first."""
-    if isinstance(conv.padding, tuple):
-        return [(padding, padding) for padding in conv.padding]
-    if conv.padding == "valid":
-        return [(0, 0), (0, 0)]
-    # `same`: the odd zero comes after, as in torch.
-    totals = [
-        dilation * (kernel - 1) for dilation, kernel in zip(conv.dilation, conv.kernel_size, strict=True)
-    ]
-    return [(total // 2, total - total // 2) for total in totals]

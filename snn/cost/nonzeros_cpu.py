@@ -62,7 +62,7 @@ def _count_planes(
                 mantissas = np.int32(mantissas | (size & MANTISSA))
                 signs = np.int32(signs | (row[i] if there else NOTHING))
             counts[n, c] = used
-    return smallest, largest, mantissas, signs
+    return int(smallest), int(largest), int(mantissas), int(signs)
 
 
 @njit(cache=True, nogil=True)
@@ -86,4 +86,4 @@ def _count_rows(
                 signs = np.int32(signs | (row[c] if there else NOTHING))
         for c in range(len(used)):
             counts[n, c] = used[c]
-    return smallest, largest, mantissas, signs
+    return int(smallest), int(largest), int(mantissas), int(signs)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from snn.cost.counter import count_operations, uses_kept, uses_of
+from snn.cost.convolution import uses_kept, uses_of
+from snn.cost.counter import count_operations
 from snn.cost.nonzeros import Values, count_uses, look_at, outer, places_used
 from snn.cost.nonzeros_cpu import count_and_look
 from snn.errors import CostError
@@ -16,6 +17,7 @@ from snn.models.registry import ModelSettings, build_model
 from snn.models.spikformer import SpikeAttention
 from snn.neurons.hooks import is_hooked
 from snn.neurons.settings import NEURONS
+from snn.sparsity.settings import SparsitySettings
 
 # Kernel, stride, padding, dilation, groups.
 GEOMETRIES = [
@@ -206,6 +208,49 @@ def test_a_gate_is_credited_for_the_channels_it_leaves_out():
     gated = counts(model, [frames])[0].layers["block2.conv"]
     assert dense.effective == dense.unmasked == gated.unmasked == 2 * gated.effective > 0
     assert gated.dense == dense.dense
+
+
+@pytest.mark.parametrize("partial", ["first", "groups"])
+def test_a_partial_sum_is_completed_where_its_gate_says(partial):
+    sparsity = SparsitySettings(kind="channel_gating", parts=2, partial=partial, warm_up_batches=0)
+    model, frames = build(sparsity=sparsity), sparse(3, 2, 2, 16, 16, values=(0, 4))
+    seen = {}
+    model.block2.gate.register_forward_hook(
+        lambda _, arguments, output: seen.update(x=arguments[0], kept=output.kept)
+    )
+    count = counts(model, [frames])[0].layers["block2.conv"]
+    x, kept = seen["x"].flatten(0, 1), seen["kept"].flatten(0, 1)
+    assert 0 < kept.mean() < 1
+    expected = 0
+    for channel in range(x.shape[1]):
+        alone = torch.zeros_like(x)
+        alone[:, channel] = x[:, channel]
+        for output in range(kept.shape[1]):
+            one = torch.zeros_like(kept)
+            in_part = channel < 2 if partial == "first" else channel // 2 == output // (kept.shape[1] // 2)
+            one[:, output] = 1 if in_part else kept[:, output]
+            expected += uses_by_running(model.block2.conv, alone, one)
+    assert (count.effective, count.unmasked) == (expected, uses_by_running(model.block2.conv, x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"), [("channel_predictor", "linear"), ("channel", "second"), ("spatial", "conv")]
+)
+def test_gates_count_too(kind, own):
+    frames = sparse(3, 2, 2, 16, 16, values=(0, 4))
+    model = build(sparsity=SparsitySettings(kind=kind, warm_up_batches=0))
+    for parameter in model.block2.gate.parameters():
+        nn.init.normal_(parameter)
+    counter, _ = counts(model, [frames])
+    # Every layer with weights ran, and is counted.
+    assert set(counter.layers) == {name for name, _, _ in weight_layers(model)}
+    gate = counter.layers[f"block2.gate.{own}"]
+    assert 0 < gate.effective <= gate.dense
+    block = counter.layers["block2.conv"]
+    assert 0 < block.effective < block.unmasked
+    if kind == "spatial":
+        # 6 frames, 4 channels in, 4x4 patches of 2x2 places.
+        assert gate.dense == 6 * 9 * 4 * 16
 
 
 def test_attention_is_counted_pair_by_pair():
