@@ -221,9 +221,15 @@ _NOTHING = nn.Identity()
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, book: tuple[float, ...] | None = None) -> Tensor:
-    """Return the convolution of every step of x [T, B, C, H, W]; x is kept packed where a book is given."""
-    frames = x.flatten(0, 1)
-    return (conv(frames) if book is None else packed_conv2d(frames, conv, book)).unflatten(0, x.shape[:2])
+    """Return the convolution of every step of x [T, B, C, H, W]; x is kept packed where a book is given.
+
+    Steps that are one memory, as `expand` makes them of a picture, are convolved once: the same values, and a
+    gradient that is summed over steps before the weights see it.
+    """
+    once = x.shape[0] > 1 and x.stride(0) == 0
+    frames = x[0] if once else x.flatten(0, 1)
+    current = conv(frames) if book is None else packed_conv2d(frames, conv, book)
+    return current.expand(x.shape[0], *current.shape) if once else current.unflatten(0, x.shape[:2])
 
 
 def let_through(current: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from snn.errors import ModelError
+from snn.models.frames import InputScale, repeat_frame, scale_frames
 from snn.neurons.settings import NeuronSettings
 
 Pool = Literal["avg", "max"]
@@ -32,6 +33,8 @@ class ModelOptions:
             sample. Drawn anew in every forward pass either way.
         executor: What runs the neurons, see `snn.neurons.executors`.
         pack_spikes: Whether convolutions keep their input spikes in a few bits for the backward pass.
+        steps: How often a frame of one step is given; None takes frames as they are.
+        input_scale: What frames are scaled by, see `snn.models.frames`.
     """
 
     in_channels: int
@@ -45,10 +48,21 @@ class ModelOptions:
     dropout_per: DropoutPer = "step"
     executor: str = "auto"
     pack_spikes: bool = False
+    steps: int | None = None
+    input_scale: InputScale = "none"
 
     def scaled(self, size: int) -> int:
         """Return a layer's published size times the width, at least 1."""
         return max(1, round(size * self.width))
+
+    def take_frames(self, x: Tensor) -> Tensor:
+        """Return what the first layer is given for frames x: checked, scaled, and at every step.
+
+        Raises:
+            ModelError: They are not of the shape the network was built for.
+        """
+        self.check_frames(x)
+        return repeat_frame(scale_frames(x, self.input_scale), self.steps)
 
     def check_frames(self, x: Tensor) -> None:
         """Raise ModelError where frames are not [T, B, P, H, W] of the size the network was built for."""

@@ -104,7 +104,7 @@ class PreactivationResNet(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        self.options.check_frames(x)
+        x = self.options.take_frames(x)
         current = convolve(x, self.stem)
         for block in self.children():
             if isinstance(block, PreactivationBlock):

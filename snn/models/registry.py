@@ -10,6 +10,7 @@ from torch import nn
 
 from snn.errors import ModelError, did_you_mean
 from snn.models import mobilenet, resnet, spikformer, vgg
+from snn.models.frames import INPUT_SCALES, InputScale, check_scale
 from snn.models.mobilenet import MobileNet
 from snn.models.options import POOLS, DropoutPer, ModelOptions, Pool
 from snn.models.preact_resnet import PreactivationResNet
@@ -57,6 +58,11 @@ class ModelSettings:
 
     Attributes:
         name: Key of `MODELS`.
+        steps: Steps T over which a frame of one step, a picture, is given to the network at every step
+            (direct coding); none takes the steps of the frames.
+        input_scale: `none`: frames as they are, counts or 0 to 255, whose scale the first normalisation
+            takes out again. `unit`: a 255th of that. `cifar10`, `cifar100`, `imagenet`: minus the mean of
+            each colour and divided by its deviation, over those training pictures.
         width: Factor on the channels of every layer and on hidden features; 1 is the published network.
         neuron: The neurons of every block.
         first_fixed: Whether the first block's threshold stays constant whatever the neuron's kind, as in
@@ -77,6 +83,8 @@ class ModelSettings:
     """
 
     name: str = "vgg9"
+    steps: int | None = None
+    input_scale: InputScale = "none"
     width: float = 1.0
     neuron: NeuronSettings = field(default_factory=NeuronSettings)
     first_fixed: bool = True
@@ -93,6 +101,9 @@ class ModelSettings:
         _check_name("pool", self.pool, tuple(POOLS))
         _check_name("dropout_per", self.dropout_per, get_args(DropoutPer))
         _check_name("executor", self.executor, EXECUTORS)
+        _check_name("input_scale", self.input_scale, INPUT_SCALES)
+        if self.steps is not None and self.steps < 1:
+            raise ModelError(f"steps: found {self.steps}, expected at least 1, or none")
         if not isinstance(self.pack_spikes, bool):
             raise ModelError(f"pack_spikes: found {self.pack_spikes!r}, expected true or false")
         if not 0 < self.width < float("inf"):
@@ -121,6 +132,7 @@ def build_model(
     for name, count in (("classes", classes), ("in_channels", in_channels)):
         if count < 1:
             raise ModelError(f"{name}: found {count}, expected at least 1")
+    check_scale(settings.input_scale, in_channels)
     options = ModelOptions(
         in_channels=in_channels,
         input_hw=(int(input_hw[0]), int(input_hw[1])),
@@ -133,6 +145,8 @@ def build_model(
         dropout_per=settings.dropout_per,
         executor=settings.executor,
         pack_spikes=settings.pack_spikes,
+        steps=settings.steps,
+        input_scale=settings.input_scale,
     )
     # Gates after the network, whose weights are then drawn alike with and without them.
     model = add_gates(MODELS[settings.name](options), settings.sparsity)

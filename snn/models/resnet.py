@@ -142,7 +142,7 @@ class ResNet(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        self.options.check_frames(x)
+        x = self.options.take_frames(x)
         blocks = (layer for layer in self.children() if isinstance(layer, SpikingBlock))
         spikes = run_layers(blocks, x, pack_spikes=self.options.pack_spikes)
         features = spikes.mean(dim=(3, 4))  # [T, B, C]

@@ -176,7 +176,7 @@ class Spikformer(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        self.options.check_frames(x)
+        x = self.options.take_frames(x)
         layers = dict(self.named_children())
         patches = [layer for name, layer in layers.items() if name.startswith(("patch", "pool"))]
         tokens = run_layers(patches, x, pack_spikes=self.options.pack_spikes)

@@ -68,7 +68,7 @@ class VGG(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        self.options.check_frames(x)
+        x = self.options.take_frames(x)
         return run_layers(self.children(), x, pack_spikes=self.options.pack_spikes)
 
 
