@@ -10,6 +10,7 @@ import torch
 
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore, open_store
+from pipelines.compare_masks import compare_masks
 from pipelines.display import Display, PlainLines
 from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_network, load_best, look_at_samples, new_network
@@ -233,6 +234,7 @@ def _test_once(job: _TrainJob, folder: RunFolder, executor: str) -> dict[str, An
         "executor": executor,
         "weights": name_weights(list_weights(network)),
         "weight_layers": [layer.as_dict() for layer in list_weights(network)],
+        "gates": compare_masks(job.experiment, network, job.store, job.samples.test, own=test),
         "train_samples": len(job.samples.train),
         "validation_samples": len(job.samples.validation),
         "train_s": sum(record["train_s"] for record in folder.read_metrics()),

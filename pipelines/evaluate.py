@@ -20,6 +20,7 @@ from snn.metrics.activity import decays, record_rates, record_spikes, thresholds
 from snn.models.registry import build_model
 from snn.models.weights import load_weights
 from snn.neurons.settings import NeuronSettings
+from snn.sparsity.apply import record_gates
 from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric
 from snn.training.fit import BEST
@@ -62,7 +63,11 @@ def evaluate_network(
     fabric = make_fabric(replace(experiment.training, devices=1))
     network = fabric.to_device(network)
     settings = FeedSettings(batch_size=experiment.training.batch_size)
-    with Feed(store, indices, settings, device=fabric.device) as feed, record_rates(network) as activity:
+    with (
+        Feed(store, indices, settings, device=fabric.device) as feed,
+        record_rates(network) as activity,
+        record_gates(network) as gates,
+    ):
         result = evaluate(fabric, network, feed, len(store.class_names))
     per_class = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
     return {
@@ -74,6 +79,11 @@ def evaluate_network(
         "firing_rates": activity.rates(),
         "thresholds": thresholds(network),
         "decays": decays(network),
+        "gates": {
+            "kept_shares": gates.kept_shares(),
+            "changes_between_samples": gates.changes_between_samples(),
+            "changes_between_steps": gates.changes_between_steps(),
+        },
     }
 
 

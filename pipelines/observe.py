@@ -86,6 +86,11 @@ class RunObserver:
         scalars |= {f"threshold/{name}": value for name, value in record.thresholds.items()}
         scalars |= {f"decay/{name}": value for name, value in record.decays.items()}
         scalars |= {f"firing_rate/{name}": value for name, value in record.firing_rates.items()}
+        if record.kept_shares:
+            scalars["loss/gates"] = record.gate_loss
+        for name, shares in record.kept_shares.items():
+            scalars[f"kept_share/{name}"] = sum(shares) / len(shares)
+            scalars[f"mask_changes/{name}"] = record.mask_changes[name]
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, record.epoch)
         self._writer.flush()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.report.gates import draw_kept_shares, gates_section
 from pipelines.report.pictures import draw_pictures, spike_values
 from pipelines.run_folder import RunFolder
 
@@ -35,6 +36,9 @@ def build_report(folder: RunFolder) -> Path:
             folder.pictures, metrics=metrics, results=results, seen=seen, neuron=settings["model"]["neuron"]
         )
         spikes_note = _spikes_note(spike_values(seen))
+    # Runs of earlier versions do not know of gates.
+    gates = results.get("gates") or None
+    kept = None if gates is None else draw_kept_shares(folder.pictures / "gates.png", gates, metrics)
     page = Template((Path(str(files("pipelines"))) / "report" / "page.html").read_text(encoding="utf-8"))
     text = page.substitute(
         {path.stem: _embedded(path) for path in paths},
@@ -46,6 +50,7 @@ def build_report(folder: RunFolder) -> Path:
         by_class=_by_class(results["test"]["accuracy_by_class"]),
         neurons_note=html.escape(_neurons_note(settings["model"]["neuron"])),
         spikes_note=html.escape(spikes_note),
+        gates="" if gates is None or kept is None else gates_section(gates, picture=_embedded(kept)),
         facts=_facts(about, settings, results),
         commands=html.escape(_commands(folder.path)),
         settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),

@@ -35,8 +35,8 @@ class LearnedGate(Gate):
         settings: What they are taught.
         batches: Training batches seen, int64.
         control: In evaluation, what becomes of the decisions. `none`: they hold. `shuffled`: each sample's
-            and step's are dealt to other channels or places by chance, as many kept. `swapped`: each sample
-            has those of the sample before it in its batch.
+            and step's are dealt to other channels or places by chance, as many kept. `swapped`: a batch's
+            samples have each other's, by chance.
     """
 
     batches: Tensor
@@ -59,10 +59,12 @@ class LearnedGate(Gate):
         kept = torch.where(warm, torch.ones_like(kept), kept)
         if self.training or self.control == "none":
             return kept
+        # Always the same chance, so that a result can be had again.
+        generator = torch.Generator().manual_seed(0)
         if self.control == "swapped":
-            return kept.roll(1, dims=1)
+            return kept[:, torch.randperm(kept.shape[1], generator=generator).to(kept.device)]
         flat = kept.flatten(2)
-        order = torch.rand(flat.shape, generator=torch.Generator().manual_seed(0)).argsort(dim=2)
+        order = torch.rand(flat.shape, generator=generator).argsort(dim=2)
         return flat.gather(2, order.to(flat.device)).reshape(kept.shape)
 
     def budget_loss(self, kept: Tensor, warm: Tensor) -> Tensor | None:
