@@ -148,6 +148,8 @@ def draw_neurons(metrics: list[dict[str, Any]], neuron: Mapping[str, Any]) -> Fi
             values = [scale * record.get(name, {}).get(layer, np.nan) for record in metrics]
             shape = "o" if len(epochs) == 1 else None
             axes.plot(epochs, values, color=colour, marker=shape, label=layer.removesuffix(".neuron"))
+        if name == "thresholds":
+            _draw_target(axes, metrics)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -157,6 +159,16 @@ def draw_neurons(metrics: list[dict[str, Any]], neuron: Mapping[str, Any]) -> Fi
     handles, labels = grid[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", title="first to last layer", fontsize=8)
     return figure
+
+
+def _draw_target(axes: Axes, metrics: list[dict[str, Any]]) -> None:
+    """Draw the value that the loss drew the logits to, where that followed the thresholds."""
+    targets = [record.get("loss_target", 1.0) for record in metrics]
+    if set(targets) != {1.0}:
+        epochs = [record["epoch"] for record in metrics]
+        shape = "o" if len(epochs) == 1 else None
+        line = axes.plot(epochs, targets, color=ORANGE, linestyle=":", marker=shape, label="loss target")
+        axes.legend(handles=line, fontsize=7)
 
 
 def draw_spikes(seen: Any, classes: list[str]) -> Figure:

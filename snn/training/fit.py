@@ -35,6 +35,7 @@ class EpochRecord:
         largest_gradient: Largest gradient norm of a step, before clipping.
         train_s: Seconds spent training.
         data_wait_share: Share of these spent waiting for data.
+        loss_target: Value the logits were drawn to after the epoch's last step.
         thresholds: By layer of neurons.
         decays: By layer of neurons that learns it.
         firing_rates: By layer of neurons, over the validation samples.
@@ -54,6 +55,7 @@ class EpochRecord:
     largest_gradient: float
     train_s: float
     data_wait_share: float
+    loss_target: float
     thresholds: dict[str, float]
     decays: dict[str, float]
     firing_rates: dict[str, float]
@@ -228,6 +230,7 @@ def _finish_epoch(
         largest_gradient=totals.largest_gradient,
         train_s=totals.seconds,
         data_wait_share=totals.wait_s / totals.seconds if totals.seconds else 0.0,
+        loss_target=training.target,
         thresholds=thresholds(network),
         decays=decays(network),
         firing_rates=activity.rates(),

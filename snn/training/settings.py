@@ -5,8 +5,8 @@ from typing import Literal
 
 from snn.errors import TrainingError
 
-OptimizerName = Literal["adamw", "adam"]
-Schedule = Literal["cosine", "constant"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "step", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 MeanThreshold = Literal["mean_threshold"]
@@ -19,10 +19,14 @@ class TrainSettings:
     Attributes:
         epochs: Times every training sample is seen.
         batch_size: Samples a step, over all processes together.
-        optimizer: `adamw` (decay apart from the gradient) or `adam`.
+        optimizer: `adamw` (decay apart from the gradient), `adam`, or `sgd` with momentum.
         learning_rate: Highest learning rate.
+        momentum: Of `sgd` alone, from 0 to below 1.
         weight_decay: Of convolution and linear weights; thresholds, biases and norms never decay.
-        schedule: `cosine` falls from `learning_rate` to `final_learning_rate` over all steps.
+        schedule: `cosine` falls from `learning_rate` to `final_learning_rate` over all steps. `step` is
+            multiplied by `step_factor` after every `step_epochs` epochs. `constant` stays.
+        step_epochs: Epochs between the falls of `step`.
+        step_factor: What remains of the learning rate at each, above 0 and below 1.
         warmup_epochs: Epochs over which the learning rate first rises from 0, may be a fraction.
         final_learning_rate: Learning rate the cosine ends at.
         loss_weight: Lambda of the TET loss, from 0 (cross entropy alone) to 1.
@@ -44,8 +48,11 @@ class TrainSettings:
     batch_size: int = 32
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-3
+    momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
+    step_epochs: int = 30
+    step_factor: float = 0.7
     warmup_epochs: float = 0.0
     final_learning_rate: float = 0.0
     loss_weight: float = 0.05
@@ -60,7 +67,7 @@ class TrainSettings:
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "devices"):
+        for name in ("epochs", "batch_size", "devices", "step_epochs"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("weight_decay", "warmup_epochs", "final_learning_rate", "threads", "checkpoint_every_s"):
@@ -68,6 +75,10 @@ class TrainSettings:
                 raise TrainingError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise TrainingError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.momentum < 1:
+            raise TrainingError(f"momentum must be from 0 to below 1, got {self.momentum}")
+        if not 0 < self.step_factor < 1:
+            raise TrainingError(f"step_factor must be above 0 and below 1, got {self.step_factor}")
         if not 0 <= self.loss_weight <= 1:
             raise TrainingError(f"loss_weight must be from 0 to 1, got {self.loss_weight}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:

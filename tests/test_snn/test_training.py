@@ -71,6 +71,38 @@ def test_learning_rate_by_hand():
     assert learning_rate_at(10**6, steps_per_epoch=2, settings=constant) == 0.3
 
 
+def test_steps_of_the_learning_rate_as_published():
+    # LT-SNN's CIFAR-10 run: 1e-3 times 0.8 to the power of epoch // 30.
+    settings = TrainSettings(epochs=200, learning_rate=1e-3, schedule="step", step_factor=0.8)
+    for epoch, falls in ((0, 0), (29, 0), (30, 1), (59, 1), (60, 2), (199, 6)):
+        for step in (4 * epoch, 4 * epoch + 3):
+            rate = learning_rate_at(step, steps_per_epoch=4, settings=settings)
+            assert rate == pytest.approx(1e-3 * 0.8**falls)
+
+
+def test_sgd_has_its_momentum_and_decays_weights_alone():
+    settings = TrainSettings(optimizer="sgd", learning_rate=0.05, momentum=0.8, weight_decay=4e-5)
+    optimizer = build_optimizer(TinyNetwork(), settings, fused=False)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert [(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups] == [
+        (0.8, 4e-5),
+        (0.8, 0.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"momentum": 1.0}, "momentum must be from 0 to below 1, got 1.0"),
+        ({"step_factor": 1.0}, "step_factor must be above 0 and below 1, got 1.0"),
+        ({"step_epochs": 0}, "step_epochs must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(TrainingError, match=message):
+        TrainSettings(**settings)
+
+
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_only_weights_decay(name, kind):
     network = TinyNetwork()
@@ -174,6 +206,9 @@ def test_mean_threshold_is_the_target_after_the_first_step_of_an_epoch(fabric, t
     )  # fmt: skip
     assert all(target == threshold for target, threshold in targets)
     assert all(target != 1.0 for target, _ in targets)
+    # Every epoch tells the target it ended with, which is the threshold it ended with.
+    assert [record.loss_target for record in records.records] == [targets[2][0], targets[5][0]]
+    assert all(record.loss_target == record.thresholds["neuron"] for record in records.records)
 
 
 def test_nan_weight_stops_and_names_the_layer(fabric, tmp_path):
