@@ -40,6 +40,9 @@ KINDS: dict[str, str] = {
     "data_frames_*": "frames:check_last_polarity",
     "data_histogram_counts*": "frames:check_histogram",
     "data_voxel_cube*": "frames:check_voxel_cube",
+    "data_augment*": "boxes:check_augment",
+    "data_box_crop*": "boxes:check_box_crop",
+    "data_caltech_box_motion*": "boxes:check_box_motion",
     "events_to_frames*": "frames:check_events_to_frames",
 }
 
