@@ -68,7 +68,11 @@ class LearnedGate(Gate):
         return flat.gather(2, order.to(flat.device)).reshape(kept.shape)
 
     def budget_loss(self, kept: Tensor, warm: Tensor) -> Tensor | None:
-        """Return the squared distance of the kept share from what is asked; 0 in the warm-up."""
+        """Return the squared distance of the kept share from what is asked; 0 in the warm-up.
+
+        Of drawn gates, kept is what evaluation would keep: else the share drawn is as asked while hardly a
+        logit is above 0.
+        """
         if not self.training:
             return None
         distance = kept.mean(dtype=torch.float32) - (1 - self.settings.share)
@@ -187,7 +191,8 @@ class SqueezeGate(LearnedGate):
         logits = reference.squeeze_logits(frames, self.first.weight, self.norm, self.second.weight).float()
         gates = _drawn(self, logits, CHANNEL_TEMPERATURE)
         kept = self.settled(gates.unflatten(0, x.shape[:2]), warm)
-        return Gated(convolve(x, conv, book), kept, kept, self.budget_loss(kept, warm))
+        loss = self.budget_loss(reference.certain_gate(logits, temperature=CHANNEL_TEMPERATURE), warm)
+        return Gated(convolve(x, conv, book), kept, kept, loss)
 
 
 class SpatialGate(LearnedGate):
@@ -217,7 +222,8 @@ class SpatialGate(LearnedGate):
         mask = reference.spread(
             kept.flatten(0, 1), patch=patch, output_hw=output_hw, published=self.settings.published
         )
-        return Gated(y, mask.unflatten(0, x.shape[:2]), kept, self.budget_loss(kept, warm))
+        loss = self.budget_loss(reference.certain_gate(logits, temperature=SPATIAL_TEMPERATURE), warm)
+        return Gated(y, mask.unflatten(0, x.shape[:2]), kept, loss)
 
 
 class PartialSumGate(LearnedGate):
@@ -281,7 +287,7 @@ def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d, *, groups: int = 1) ->
 
 def _drawn(gate: nn.Module, logits: Tensor, temperature: float) -> Tensor:
     if not gate.training:
-        return reference.gate_of(logits)
+        return reference.certain_gate(logits, temperature=temperature)
     return reference.gumbel_gate(logits, temperature=temperature)
 
 

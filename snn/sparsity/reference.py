@@ -44,9 +44,12 @@ def gumbel_gate(logits: Tensor, *, temperature: float, uniform: Tensor | None = 
     return _straight_through((soft >= 0.5).to(soft.dtype), soft)
 
 
-def gate_of(logits: Tensor) -> Tensor:
-    """Return the gates of evaluation: 1 where the logit is at least 0, else 0."""
-    return (logits >= 0).to(logits.dtype)
+def certain_gate(logits: Tensor, *, temperature: float) -> Tensor:
+    """Return the gates of evaluation, without noise: 1 where the logit is at least 0, else 0.
+
+    The gradient is that of sigmoid(logits / temperature).
+    """
+    return _straight_through((logits >= 0).to(logits.dtype), torch.sigmoid(logits / temperature))
 
 
 def published_features(x: Tensor) -> Tensor:

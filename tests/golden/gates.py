@@ -75,14 +75,13 @@ def check_spatial(vector: Vector) -> None:
     C, H, W = x.shape[1:]
     patches = (-(-H // rows), -(-W // columns))
     logits = reference.patch_logits(x, weight, None, patches=patches)
-    gates = reference.gate_of(logits)
+    gates = reference.certain_gate(logits, temperature=vector.scalar("eps"))
     vector.close("logits", logits.numpy(), rtol=1e-5, atol=1e-6)
     mask = reference.spread(gates, patch=rows, output_hw=(H, W), published=True)
     vector.equal("mask", mask.numpy())
     vector.equal("norm", gates.sum(dim=(1, 2, 3)).numpy())
     vector.equal("norm_total", np.float32([math.prod(patches)]))
     vector.equal("flops", np.int64(9 * C * math.prod(patches)))
-    vector.ignore("eps")  # of the drawn gate, which evaluation has not
 
 
 def check_squeeze(vector: Vector) -> None:
@@ -91,7 +90,7 @@ def check_squeeze(vector: Vector) -> None:
     first, second = (torch.from_numpy(vector[name]).flatten(1) for name in ("w1", "w2"))
     norm = _norm(nn.BatchNorm1d(len(first), eps=vector.scalar("bn_eps")), vector)
     logits = reference.squeeze_logits(x, first, norm, second).detach()
-    gates = reference.gate_of(logits)
+    gates = reference.certain_gate(logits, temperature=2 / 3)
     vector.close("logits", logits[..., None, None].numpy(), rtol=1e-5, atol=1e-6)
     vector.equal("mask", gates[..., None, None].numpy())
     vector.equal("norm", gates.sum(dim=1).numpy())
