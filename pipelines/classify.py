@@ -25,6 +25,7 @@ from pipelines.samples import SampleSplit, split_samples
 from pipelines.start import start_checkpoint, start_from
 from pipelines.weight_words import name_weights
 from snn.quant.apply import list_weights
+from snn.sparsity.apply import gate_layers
 from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric, set_reproducible
 from snn.training.fit import LAST, FitResult, fit
@@ -94,6 +95,9 @@ def run_classify(
     display.say(f"neurons   {name_neuron(experiment.model.neuron)}: {executor}")
     if experiment.model.weights.anything:
         display.say(f"weights   {name_weights(list_weights(new_network(experiment, store)))}")
+    if experiment.model.sparsity.kind != "none":
+        gates = list(gate_layers(new_network(experiment, store)).values())
+        display.say(f"gates     {gates[0].extra_repr()} on {len(gates)} blocks")
     if experiment.training.start_from is not None and not resume:
         display.say(f"from      {start_checkpoint(experiment.training.start_from)}")
     job = _TrainJob(experiment, store, samples, folder.path, resume)

@@ -81,8 +81,9 @@ class LearnedGate(Gate):
     def extra_repr(self) -> str:
         """Return what the gate is to keep."""
         s = self.settings
-        what = f"{s.target}, " if s.kind == "channel_predictor" else ""
-        return f"{s.kind}, {what}ratio={s.share:g}" + ", published" * s.published
+        parts = [s.kind, *[s.target] * (s.kind == "channel_predictor"), f"ratio={s.share:g}"]
+        parts += [f"random, {s.random}"] * (s.random != "no") + ["published"] * s.published
+        return ", ".join(parts)
 
 
 class ChannelPredictor(LearnedGate):
