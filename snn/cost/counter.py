@@ -162,16 +162,18 @@ class OperationCounter:
     ) -> None:
         """Count Q (K^T V) of [T, B, C, H, W]: pairs of spikes of K and V, then spikes of Q times features."""
         features = query.shape[2] // layer.heads
-        # [T, B, heads, N], spikes of a token in a head.
-        q, k, v = (
-            (x != 0).flatten(3).unflatten(2, (layer.heads, features)).sum(3) for x in (query, key, value)
+        spikes, seen = zip(*(_of_tokens(x, layer.heads) for x in (query, key, value)), strict=True)
+        of_query, of_key, of_value = spikes
+        uses = (of_key * of_value).sum() + of_query.sum() * features
+        # Twice, for every frame and token, each head multiplies features by features.
+        dense = 2 * (query.numel() // features) * features * features
+        self._layer(name).add(
+            dense=dense,
+            inputs=3 * query.numel(),
+            unmasked=uses,
+            effective=uses,
+            seen=seen[0].also(seen[1]).also(seen[2]),
         )
-        uses = (k * v).sum() + q.sum() * features
-        tokens = query.shape[3] * query.shape[4]
-        frames = query.shape[0] * query.shape[1]
-        dense = 2 * frames * layer.heads * tokens * features * features
-        seen = look_at(query).also(look_at(key)).also(look_at(value))
-        self._layer(name).add(dense=dense, inputs=3 * query.numel(), unmasked=uses, effective=uses, seen=seen)
 
     def _layer(self, name: str) -> LayerCount:
         return self.layers.setdefault(name, LayerCount())
@@ -227,3 +229,15 @@ def _layer_hook(counter: OperationCounter, name: str, *, gated: bool = False) ->
             counter.see_attention(name, layer, *arguments)
 
     return see
+
+
+def _of_tokens(x: Tensor, heads: int) -> tuple[Tensor, Seen]:
+    """Return the spikes of each token in each head of x [T, B, C, H, W], in any order, and what was seen."""
+    frames = x.flatten(0, 1)
+    features = frames.shape[1] // heads
+    if frames.is_contiguous():
+        by_head = frames.reshape(len(frames) * heads, features, -1)
+        rows = by_head.transpose(1, 2).unsqueeze(2)
+    else:
+        rows = frames.permute(0, 2, 3, 1).reshape(len(frames), -1, 1, features)
+    return count_and_see(rows, torch.ones(1, features, dtype=torch.int32))

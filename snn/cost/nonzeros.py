@@ -35,52 +35,46 @@ class Values(IntEnum):
 
 
 class Seen(NamedTuple):
-    """The values of a tensor, as far as `Values` needs them: scalars, float32, on the tensor's device.
+    """The values of a tensor, as far as `Values` needs them.
 
     Attributes:
-        smallest: Smallest size of a value that is not 0; infinite where there is none.
-        largest: Largest size of a value.
-        negative: Above 0 where a value is below 0, else 0.
-        rough: 0 where all values are 0 or powers of two, else above 0.
+        extremes: float32, shape [4], on the tensor's device; what is seen in two tensors is their maximum.
+            Minus the smallest size of a value that is not 0, minus infinity where there is none. The largest
+            size of a value. Above 0 where a value is negative. Above 0 where a value is neither 0 nor a power
+            of two.
     """
 
-    smallest: Tensor
-    largest: Tensor
-    negative: Tensor
-    rough: Tensor
+    extremes: Tensor
 
     def also(self, other: "Seen") -> "Seen":
         """Return what was seen in both."""
-        return Seen(
-            torch.minimum(self.smallest, other.smallest),
-            torch.maximum(self.largest, other.largest),
-            torch.maximum(self.negative, other.negative),
-            torch.maximum(self.rough, other.rough),
-        )
+        return Seen(torch.maximum(self.extremes, other.extremes))
 
     @property
     def values(self) -> Values:
         """The class of all that was seen."""
-        if float(self.largest) == 0:
+        smallest, largest, negative, rough = self.extremes.tolist()
+        if largest == 0:
             return Values.NONE
-        if float(self.smallest) == float(self.largest):
-            return Values.TERNARY if float(self.negative) > 0 else Values.BINARY
-        return Values.ANY if float(self.rough) > 0 else Values.POWERS
+        if -smallest == largest:
+            return Values.TERNARY if negative > 0 else Values.BINARY
+        return Values.ANY if rough > 0 else Values.POWERS
 
 
 def look_at(x: Tensor) -> Seen:
     """Return what is seen in a tensor of any shape and dtype; it is looked at in float32."""
     x = x.detach().float()
-    size, zero = x.abs(), x.new_zeros(())
     if x.numel() == 0:
-        return Seen(x.new_tensor(torch.inf), zero, zero, zero)
+        return Seen(x.new_tensor([-torch.inf, 0, 0, 0]))
+    size = x.abs()
     mantissa, _ = torch.frexp(size)
-    return Seen(
-        torch.where(size > 0, size, torch.inf).amin(),
+    found = (
+        -torch.where(size > 0, size, torch.inf).amin(),
         size.amax(),
         (x < 0).any().float(),
         ((mantissa != 0.5) & (size > 0)).any().float(),
     )
+    return Seen(torch.stack(found))
 
 
 def count_uses(x: Tensor, uses: Tensor) -> Tensor:
@@ -121,6 +115,7 @@ def places_used(
     return tuple(used)
 
 
+@cache
 def outer(rows: tuple[int, ...], columns: tuple[int, ...]) -> Tensor:
-    """Return the product of what each row and each column is used, shape [H, W], int32."""
+    """Return the product of what each row and each column is used, shape [H, W], int32; not to be changed."""
     return torch.from_numpy(np.multiply.outer(np.array(rows, np.int32), np.array(columns, np.int32)))

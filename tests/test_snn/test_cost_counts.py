@@ -79,7 +79,7 @@ def test_one_pass_on_the_cpu_agrees_with_the_definition(memory, shape, values):
     uses = outer(*(places_used(size, 3, 1, 1, 1, 1) for size in shape[2:]))
     counts, seen = count_and_look(x, uses)
     assert torch.equal(counts, count_uses(x, uses))
-    assert seen == look_at(x)
+    assert torch.equal(seen.extremes, look_at(x).extremes)
     assert seen.values == look_at(x).values
 
 
