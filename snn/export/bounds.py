@@ -46,10 +46,14 @@ def _bound(layer: Layer, given: list[int], network: IntegerNetwork) -> tuple[int
 def _weighted(layer: Layer, given: int) -> tuple[int, int]:
     weight = layer.arrays["weight"]
     sizes = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1)
-    shift = layer.numbers["bias_shift"]
+    n = layer.numbers
+    scale_shift, bias_shift = n["scale_shift"], n["bias_shift"]
     channels = zip(sizes.tolist(), layer.arrays["scale"].tolist(), layer.arrays["bias"].tolist(), strict=True)
-    largest = max(size * given * max(1, abs(scale)) + (abs(bias) << shift) for size, scale, bias in channels)
-    return largest, largest
+    largest = max(
+        (size * given * max(1, abs(scale)) << scale_shift) + (abs(bias) << bias_shift)
+        for size, scale, bias in channels
+    )
+    return largest, (largest >> n["shift_right"]) + 1
 
 
 def _neuron(layer: Layer, given: int, steps: int) -> int:

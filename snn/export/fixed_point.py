@@ -1,9 +1,9 @@
 """Numbers in fixed point, and a batch normalisation folded into one scale and bias per channel.
 
-A number x is kept as the whole number round(x 2^F), of a chosen number of bits, sign included. The chip export
-in LT-SNN's released code has 16 bits, 13 of them after the point (-4 to just below 4), and cuts toward zero:
-`PUBLISHED`. A scale is often near 0.01 and has 7 digits left then, so that here every layer takes the F that
-suits its numbers, and the nearest one, unless told.
+A number x is kept as the whole number round(x 2^F), of a chosen number of bits, sign included. LT-SNN's
+released chip export has 16 bits, 13 of them after the point (-4 to just below 4), and cuts toward zero:
+`PUBLISHED`. A scale of 0.01 is then told in 7 bits, so that here, unless told, every layer takes the F that
+suits its numbers, and the nearest number.
 """
 
 from dataclasses import dataclass
@@ -84,13 +84,8 @@ class Fixed(NamedTuple):
         return self.codes / 2.0**self.fraction_bits
 
 
-def to_fixed(values: np.ndarray, form: FixedPoint, *, most: int | None = None) -> Fixed:
+def to_fixed(values: np.ndarray, form: FixedPoint) -> Fixed:
     """Return numbers in fixed point; what is beyond the range becomes its end.
-
-    Args:
-        values: Any shape.
-        form: Bits and rounding.
-        most: Fraction bits that are not exceeded where the form leaves them open.
 
     Raises:
         ExportError: A number is not finite.
@@ -99,15 +94,24 @@ def to_fixed(values: np.ndarray, form: FixedPoint, *, most: int | None = None) -
     if not np.isfinite(values).all():
         raise ExportError("fixed point: found a number that is not finite, expected finite numbers")
     fraction_bits = form.fraction_bits_for(values)
-    if form.fraction_bits is None and most is not None:
-        fraction_bits = min(fraction_bits, most)
     scaled = values * 2.0**fraction_bits
     rounded = np.rint(scaled) if form.rounding == "nearest" else np.trunc(scaled)
     lowest, highest = -(2 ** (form.bits - 1)), 2 ** (form.bits - 1) - 1
     codes = np.clip(rounded, lowest, highest).astype(np.int64)
     saturated = int(((rounded < lowest) | (rounded > highest)).sum())
     lost = int(((codes == 0) & (values != 0)).sum())
-    return Fixed(codes, fraction_bits, saturated, lost, bool((codes == scaled).all()))
+    exact = bool((codes == scaled).all())
+    if form.fraction_bits is None:
+        # Zeros at the end of all codes say nothing: powers of two become 1.
+        zeros = min(_trailing_zeros(codes), fraction_bits)
+        codes, fraction_bits = codes >> zeros, fraction_bits - zeros
+    return Fixed(codes, fraction_bits, saturated, lost, exact)
+
+
+def _trailing_zeros(codes: np.ndarray) -> int:
+    """Return how many bits at the end are 0 in all codes; many where all are 0."""
+    lowest = int(np.bitwise_or.reduce(np.abs(codes), axis=None))
+    return MOST_BITS if lowest == 0 else (lowest & -lowest).bit_length() - 1
 
 
 def fold_norm(

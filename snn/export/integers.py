@@ -21,6 +21,8 @@ from snn.export.plan import FRAMES, Neurons, Node, Plan, Weights
 
 # Fraction bits of a membrane are not driven beyond this, so that sums stay below 2^63.
 MOST_FRACTION_BITS = 48
+# Of a linear layer without neurons, before another one.
+MOST_LINEAR_BITS = 20
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ExportSettings:
         guard_bits: Fraction bits of a membrane beyond those of its current; None takes as many as the leak
             needs to be exact over `steps`.
         largest_count: Largest number of events a place of a frame may have.
-        steps: Most steps T that it will be run for.
+        steps: Most steps T that it will be run for; of no use where the network repeats a frame.
     """
 
     form: FixedPoint = field(default_factory=FixedPoint)
@@ -55,6 +57,8 @@ def integer_network(
         ExportError: A layer is in float, or sums could exceed 63 bits.
     """
     _refuse_float(plan)
+    settings = settings if plan.repeats is None else replace(settings, steps=plan.repeats)
+    feeds_linear = {name for node in plan.nodes if node.kind == "linear" for name in node.inputs}
     layers: dict[str, Layer] = {}
     fractions, factors = {FRAMES: 0}, {FRAMES: Fraction(1)}
     for node in plan.nodes:
@@ -66,6 +70,8 @@ def integer_network(
                 "it, expected a linear layer there, which takes the division in"
             )
         layer, factors[node.name] = _layer(node, given, factor, settings, plan)
+        if node.kind == "linear" and node.name in feeds_linear:
+            layer = _narrowed(layer)
         layers[node.name], fractions[node.name] = layer, layer.fraction_bits
     form = settings.form
     numbers = {"bits": form.bits, "fraction_bits": form.fraction_bits, "rounding": form.rounding}
@@ -73,6 +79,7 @@ def integer_network(
         tuple(plan.frames),
         settings.largest_count,
         settings.steps,
+        plan.repeats,
         tuple(layers.values()),
         {"fixed_point": numbers} | (about or {}),
     )
@@ -118,12 +125,15 @@ def _shape(plan: Plan, name: str) -> tuple[int, ...]:
 
 def _weighted(plain: Layer, weights: Weights, factor: Fraction, form: FixedPoint) -> Layer:
     scale = to_fixed(weights.scale * float(factor), form)
-    fraction_bits = plain.fraction_bits + scale.fraction_bits
-    bias = to_fixed(weights.bias, form, most=fraction_bits)
+    bias = to_fixed(weights.bias, form)
+    product_bits = plain.fraction_bits + scale.fraction_bits
+    fraction_bits = max(product_bits, bias.fraction_bits)
     numbers: dict[str, Any] = {
         "weight_bits": weights.bits,
         "weight_rule": weights.rule,
         "scale_fraction_bits": scale.fraction_bits,
+        "shift_right": 0,
+        "scale_shift": fraction_bits - product_bits,
         "bias_shift": fraction_bits - bias.fraction_bits,
         "saturated_scales": scale.saturated,
         "saturated_biases": bias.saturated,
@@ -142,6 +152,14 @@ def _weighted(plain: Layer, weights: Weights, factor: Fraction, form: FixedPoint
         "bias": bias.codes.astype(np.int32),
     }
     return replace(plain, fraction_bits=fraction_bits, numbers=numbers, arrays=arrays)
+
+
+def _narrowed(layer: Layer) -> Layer:
+    """Return a layer that drops fraction bits beyond 20: the next one multiplies what it hands on."""
+    drop = max(0, layer.fraction_bits - MOST_LINEAR_BITS)
+    exact = layer.numbers["exact"] and drop == 0
+    numbers = layer.numbers | {"shift_right": drop, "exact": exact}
+    return replace(layer, fraction_bits=layer.fraction_bits - drop, numbers=numbers)
 
 
 def _neuron(plain: Layer, neurons: Neurons, settings: ExportSettings) -> Layer:

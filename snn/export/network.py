@@ -58,6 +58,7 @@ class IntegerNetwork:
         frames: Shape of a frame, [P, H, W].
         largest_count: Largest number of events a place of a frame may have: sums are then below 2^63.
         most_steps: Steps T for which that holds.
+        repeats: Steps at which a frame of one step is seen; None for frames of every step.
         layers: In the order they are computed; the last one hands on the logits.
         about: What is said beside: form of the numbers, names of classes, where it comes from.
     """
@@ -65,6 +66,7 @@ class IntegerNetwork:
     frames: tuple[int, ...]
     largest_count: int
     most_steps: int
+    repeats: int | None
     layers: tuple[Layer, ...]
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ class IntegerNetwork:
             "frames": list(self.frames),
             "largest_count": self.largest_count,
             "most_steps": self.most_steps,
+            "repeats": self.repeats,
             "about": self.about,
             "layers": [_described(layer) for layer in self.layers],
         }
@@ -146,18 +149,30 @@ def read_network(path: Path) -> IntegerNetwork:
         ExportError: There is none, it is damaged, or of a version that is not known here.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Through memory: NumPy leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             description = json.loads(file[DESCRIPTION])
             _check_version(path, description)
             layers = tuple(_read_layer(entry, file) for entry in description["layers"])
+            network = _network(description, layers)
     except FileNotFoundError as error:
         raise ExportError(f"{path}: not found; `pipelines export RUN` writes one") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())
         raise ExportError(f"{path}: no exported network, or damaged ({found}); export it again") from error
     _check_order(path, layers)
-    head = (tuple(description["frames"]), description["largest_count"], description["most_steps"])
-    return IntegerNetwork(*head, layers, description["about"])
+    return network
+
+
+def _network(description: dict[str, Any], layers: tuple[Layer, ...]) -> IntegerNetwork:
+    return IntegerNetwork(
+        frames=tuple(description["frames"]),
+        largest_count=description["largest_count"],
+        most_steps=description["most_steps"],
+        repeats=description["repeats"],
+        layers=layers,
+        about=description["about"],
+    )
 
 
 def _check_version(path: Path, description: dict[str, Any]) -> None:

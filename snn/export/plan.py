@@ -82,8 +82,10 @@ class Plan:
 
     Attributes:
         frames: Shape of a frame, [P, H, W].
+        repeats: Steps at which a frame of one step is seen (direct coding); None for frames of every step.
         nodes: In the order they are computed; the last one hands on the logits.
     """
 
     frames: Shape
+    repeats: int | None
     nodes: tuple[Node, ...] = field(repr=False)

@@ -21,27 +21,20 @@ from snn.neurons.modules import Neuron
 LEAK_UNIT = 1 / 16
 
 
-def one_grid(form: FixedPoint) -> FixedPoint:
-    """Return a form with one number of fraction bits for all layers: 3 bits before the point unless told."""
-    open_ended = form.fraction_bits is None
-    return replace(form, fraction_bits=max(0, form.bits - 3)) if open_ended else form
-
-
 def rounded_plan(plan: Plan, form: FixedPoint) -> Plan:
-    """Return a plan with every scale the power of two nearest in ratio, and nothing off the grid of a form.
+    """Return a plan with every scale the power of two nearest in ratio, and nothing left for a form to round.
 
-    Biases, and thresholds that a soft reset takes away, become multiples of 2^-F; leaks become multiples of
-    1/16. A scale beyond the range becomes the nearest power of two within. The form is one of `one_grid`.
+    Biases, and thresholds that a soft reset takes away, are rounded to the fixed point; leaks become
+    multiples of 1/16. A scale beyond the range becomes the nearest power of two within.
     """
     return replace(plan, nodes=tuple(_rounded(node, form) for node in plan.nodes))
 
 
 def _rounded(node: Node, form: FixedPoint) -> Node:
     if node.weights is not None:
-        w = node.weights
-        return replace(
-            node, weights=w._replace(scale=_powers(w.scale, form), bias=to_fixed(w.bias, form).values)
-        )
+        w, most = node.weights, form.fraction_bits_for(2 * node.weights.scale)
+        bias = to_fixed(w.bias, form).values
+        return replace(node, weights=w._replace(scale=_powers(w.scale, form, most), bias=bias))
     if node.neurons is None:
         return node
     s, threshold, decay = node.neurons
@@ -51,10 +44,9 @@ def _rounded(node: Node, form: FixedPoint) -> Node:
     return replace(node, neurons=Neurons(s, threshold, decay))
 
 
-def _powers(scale: np.ndarray, form: FixedPoint) -> np.ndarray:
+def _powers(scale: np.ndarray, form: FixedPoint, fraction_bits: int) -> np.ndarray:
     mantissa, exponent = np.frexp(np.abs(scale))  # |scale| = mantissa 2^exponent, mantissa in [0.5, 1)
     exponent = np.where(mantissa < 0.5**0.5, exponent - 1, exponent)
-    fraction_bits = form.fraction_bits_for(scale * 2)
     exponent = np.clip(exponent, -fraction_bits, form.bits - 2 - fraction_bits)
     return np.where(scale == 0, 0.0, np.sign(scale) * np.ldexp(1.0, exponent))
 
@@ -82,7 +74,9 @@ def rounded_network(model: nn.Module, plan: Plan) -> nn.Module:
         model: The network that the plan was made of.
         plan: What `rounded_plan` returned for it.
     """
-    rounded = copy.deepcopy(model).eval()
+    rounded: Any = copy.deepcopy(model).eval()
+    # The plan's first scale has it in.
+    rounded.options = replace(rounded.options, input_scale="none")
     for node in plan.nodes:
         parent, _, last = node.name.rpartition(".")
         owner = rounded.get_submodule(parent)

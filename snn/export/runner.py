@@ -25,15 +25,19 @@ def run_network(
 
     Args:
         network: What is run.
-        frames: Counts of events, an integer dtype, shape [T, B, P, H, W].
+        frames: Counts of events, an integer dtype, shape [T, B, P, H, W]; T is 1 where the network repeats
+            a picture.
         spikes: Where the spikes of every layer of neurons are put, by name, int64, shape [T, B, ...].
 
     Raises:
         ExportError: The frames are not of the shape, type or size the network was exported for.
     """
     check_frames(network, frames)
+    frames = frames.astype(np.int64)
+    if network.repeats is not None:
+        frames = np.broadcast_to(frames, (network.repeats, *frames.shape[1:]))
     T, B = frames.shape[:2]
-    signals = {"frames": frames.astype(np.int64)}
+    signals = {"frames": frames}
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
     for i, layer in enumerate(network.layers):
         inputs = [signals[name].reshape(T * B, *signals[name].shape[2:]) for name in layer.inputs]
@@ -62,6 +66,11 @@ def check_frames(network: IntegerNetwork, frames: np.ndarray) -> None:
             f"frames: found counts from {lowest} to {highest}, expected 0 to {network.largest_count}; "
             "export with a larger largest count"
         )
+    if network.repeats is not None and len(frames) != 1:
+        raise ExportError(
+            f"frames: found {len(frames)} steps, expected 1: this network repeats a frame "
+            f"{network.repeats} times"
+        )
     if len(frames) > network.most_steps:
         raise ExportError(
             f"frames: found {len(frames)} steps, expected at most {network.most_steps}; export for more"
@@ -69,11 +78,12 @@ def check_frames(network: IntegerNetwork, frames: np.ndarray) -> None:
 
 
 def _scaled(layer: Layer, sums: np.ndarray) -> np.ndarray:
-    """Return sums [N, O, ...] times the scale, plus the bias brought to the same fraction bits."""
+    """Return sums [N, O, ...] times the scale plus the bias, both brought to the same fraction bits."""
+    n = layer.numbers
     over = (-1, *[1] * (sums.ndim - 2))
     scale = layer.arrays["scale"].astype(np.int64).reshape(over)
-    bias = layer.arrays["bias"].astype(np.int64).reshape(over) << layer.numbers["bias_shift"]
-    return sums * scale + bias
+    bias = layer.arrays["bias"].astype(np.int64).reshape(over)
+    return ((sums * scale << n["scale_shift"]) + (bias << n["bias_shift"])) >> n["shift_right"]
 
 
 def _conv(layer: Layer, x: np.ndarray) -> np.ndarray:

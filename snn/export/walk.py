@@ -19,6 +19,8 @@ from snn.neurons.modules import Neuron
 from snn.quant.apply import codes_of, float_weight, quantiser_of
 from snn.quant.settings import FLOAT_BITS
 
+# What frames are multiplied by before the first layer, by input_scale.
+INPUT_FACTORS = {"none": 1.0, "unit": 1 / 255}
 POOLS: dict[type[nn.Module], Kind] = {nn.AvgPool2d: "sum_pool", nn.MaxPool2d: "max_pool"}
 
 
@@ -36,9 +38,15 @@ def plan_of(model: nn.Module) -> Plan:
             f"{', '.join(kind.__name__ for kind in WALKS)}"
         )
     options: Any = model.options
-    walker = _Walker((options.in_channels, *options.input_hw))
+    if options.input_scale not in INPUT_FACTORS:
+        raise ExportError(
+            f"input_scale: found {options.input_scale!r}, which gives every plane another scale and offset, "
+            f"expected {' or '.join(INPUT_FACTORS)}: one factor goes into the first layer's scale"
+        )
+    frames = (options.in_channels, *options.input_hw)
+    walker = _Walker(frames, INPUT_FACTORS[options.input_scale])
     walk(model, walker)
-    return Plan(walker.frames, tuple(walker.nodes))
+    return Plan(frames, options.steps, tuple(walker.nodes))
 
 
 def _reason(model: nn.Module) -> str:
@@ -61,6 +69,7 @@ class _Walker:
     """Collects nodes; every method adds what it is named after and returns the name of the result."""
 
     frames: Shape
+    frame_factor: float
     nodes: list[Node] = field(default_factory=list)
 
     def shape(self, name: str) -> Shape:
@@ -78,6 +87,7 @@ class _Walker:
                 f"{conv.dilation}, expected zeros and no dilation"
             )
         scale, bias = _folded(name, conv, norm)
+        scale = scale * (self.frame_factor if x == FRAMES else 1)
         values, bits, rule = _values(conv)
         _, H, W = self.shape(x)
         rows, columns = (
