@@ -12,6 +12,8 @@ from snn.errors import SparsityError, TrainingError
 from snn.layers import ConvBlock, Gated, Stepwise, fold_batch_norm, weight_layers
 from snn.models.registry import ModelSettings, build_model
 from snn.neurons.settings import NEURONS
+from snn.quant.apply import list_weights
+from snn.quant.settings import WeightSettings
 from snn.sparsity.apply import (
     GateRecord,
     control_gates,
@@ -435,3 +437,45 @@ def test_convolutions_that_have_no_parts_are_refused():
         network(kind="channel_gating", parts=5)
     with pytest.raises(SparsityError, match=r"block2: found 4 channels to 8, which have no 3 parts"):
         network(kind="channel_gating", parts=3, partial="groups")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_few_bits_and_packed_spikes_go_with_gates(kind):
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        "vgg5",
+        width=0.25,
+        neuron=NEURON,
+        dropout=0.0,
+        pack_spikes=True,
+        weights=WeightSettings(bits=2, gate_bits=8, rule="mean_abs"),
+        sparsity=SparsitySettings(kind=kind, warm_up_batches=0),
+    )
+    model = build_model(settings, input_hw=(16, 16), classes=3)
+    with torch.autocast("cpu", torch.bfloat16), record_gates(model) as record:
+        logits = model(some_frames())
+        loss = logits.float().square().mean() + record.loss()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    inner = [layer for layer in list_weights(model) if layer.role == "gate"]
+    assert {layer.bits for layer in inner} <= {8}
+
+
+def test_packed_spikes_change_no_gradient():
+    found = []
+    for pack in (False, True):
+        torch.manual_seed(0)
+        settings = ModelSettings(
+            "vgg5",
+            width=0.25,
+            neuron=NEURON,
+            executor="reference",
+            dropout=0.0,
+            pack_spikes=pack,
+            sparsity=half(),
+        )
+        model = build_model(settings, input_hw=(16, 16), classes=3)
+        model(some_frames()).square().mean().backward()
+        found.append(model.block2.conv.weight.grad)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
