@@ -22,15 +22,17 @@ def uses_kept(conv: nn.Conv2d, x: Tensor, mask: Tensor, *, groups: int | None = 
 
     Args:
         conv: The convolution.
-        x: Its input, shape [N, C, H, W].
-        mask: Shape [T, B, C] or [T, B, C or 1, H, W] with T * B = N; 0 leaves an output out.
+        x: Its input, shape [N, C, H, W]; N is T * B, or B where it ran once for all steps of a picture.
+        mask: Shape [T, B, C] or [T, B, C or 1, H, W]; 0 leaves an output out, of a picture in every step.
         groups: In place of the convolution's.
 
     Raises:
         CostError: The mask is for something else.
     """
     groups = conv.groups if groups is None else groups
-    kept = (mask.detach() != 0).flatten(0, 1)
+    kept = mask.detach() != 0
+    once = len(x) == kept.shape[1]
+    kept = kept.any(dim=0) if once else kept.flatten(0, 1)
     kept = kept if kept.dim() == 4 else kept[:, :, None, None]
     height, width = (output_size(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
     shape = (len(x), conv.out_channels, height, width)

@@ -116,11 +116,11 @@ class OperationCounter:
         conv, x, uses = self._waiting.pop(name)
         self._layer(name).add(effective=uses if mask is None else uses_kept(conv, x, mask))
 
-    def see_frames(self, frames: Tensor) -> None:
-        """Note a batch of frames [T, B, ...]."""
+    def see_pass(self, output: Tensor) -> None:
+        """Note a pass that has ended in logits [T, B, ...]."""
         self._waiting.clear()
-        self.samples += frames.shape[1]
-        self.steps += frames.shape[0] * frames.shape[1]
+        self.samples += output.shape[1]
+        self.steps += output.shape[0] * output.shape[1]
 
     def see_partial_sums(
         self, name: str, gate: PartialSumGate, conv: nn.Conv2d, x: Tensor, kept: Tensor
@@ -184,13 +184,13 @@ def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
     """Count the operations of everything that the network is given while the block runs.
 
     Args:
-        model: Takes frames [T, B, ...].
+        model: Returns logits [T, B, ...].
 
     Raises:
         CostError: A layer computes something that cannot be counted.
     """
     counter = OperationCounter()
-    handles = [model.register_forward_pre_hook(lambda _, arguments: counter.see_frames(arguments[0]))]
+    handles = [model.register_forward_hook(lambda _, arguments, output: counter.see_pass(output))]
     blocks = [(name, block) for name, block in model.named_modules() if isinstance(block, ConvBlock)]
     gates = {f"{name}.conv": block.gate for name, block in blocks if block.gate is not None}
     for name, gate in gates.items():

@@ -121,6 +121,10 @@ def test_masked_outputs_do_not_count(geometry):
         kept = (mask != 0).flatten(0, 1).float()
         kept = kept if kept.dim() == 4 else kept[:, :, None, None]
         assert int(uses_kept(conv, x, mask)) == uses_by_running(conv, x, kept)
+    # Run once for the three steps of two pictures: needed where any step keeps it.
+    mask = sparse(3, 2, 8, values=(0, 0, 1), seed=2)
+    needed = mask.amax(dim=0)[:, :, None, None]
+    assert int(uses_kept(conv, x[:2], mask)) == uses_by_running(conv, x[:2], needed)
     with pytest.raises(CostError, match=r"mask: found shape \(2, 3, 7\), expected one for outputs \(6, 8, "):
         uses_kept(conv, x, torch.ones(2, 3, 7))
 

@@ -42,10 +42,8 @@ def layers(values):
 
 
 def ours(layer, x):
-    """Count of one layer, alone in a network that takes frames [T, B, ...]."""
+    """Count of one layer, which sees steps and samples merged."""
     with torch.no_grad(), count_operations(nn.Sequential(layer)) as counter:
-        # Frames of one step; the layer sees steps and samples merged.
-        counter.see_frames(x[None])
         layer(x)
     return counter.layers["0"]
 

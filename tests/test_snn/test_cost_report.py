@@ -171,6 +171,16 @@ def test_the_table_says_everything_in_a_line_each():
     ]
 
 
+def test_steps_that_repeat_a_picture_count():
+    model = build(neuron=NEURONS["lif"], steps=4)
+    cost = measured(model, steps=1)
+    assert (cost.samples, cost.steps) == (2, 4)
+    assert cost.totals()["updates"] == 4 * sum(NEURON_COUNTS)
+    # The first convolution runs once for all steps, since its input is the same.
+    assert cost.layers[0].dense_macs == 9 * 2 * 4 * 256
+    assert cost.layers[1].dense_macs == 4 * 9 * 4 * 8 * 64
+
+
 def test_nothing_counted_is_said():
     with pytest.raises(CostError, match="operations: found none counted"):
         cost_of(build(), OperationCounter(), frame_shape=(2, 16, 16))
