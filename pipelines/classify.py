@@ -113,8 +113,15 @@ def run_classify(
 
 def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None:
     """Raise ExperimentError where the frames do not hold what a setting needs."""
-    value = store.attributes["binning"]["value"]
-    if experiment.augment.drop > 0 and value == "last_time":
+    value, steps, drop = store.attributes["binning"]["value"], experiment.model.steps, experiment.augment.drop
+    if steps is not None and store.shape[1] != 1:
+        raise ExperimentError(
+            f"model.steps is {steps}, which gives one picture at every step, but samples of {store.path} "
+            f"have {store.shape[1]} steps; use model.steps=none"
+        )
+    if drop > 0 and store.planes:
+        raise ExperimentError(f"augment.drop leaves out events, but {store.path} holds pictures; set it to 0")
+    if drop > 0 and value == "last_time":
         raise ExperimentError(
             f"augment.drop leaves out events, but a pixel of {store.path} holds the time of its last event "
             "(value 'last_time'); use augment.drop=0, or a store of counts"

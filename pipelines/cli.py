@@ -165,6 +165,13 @@ def run_classify_command(
             metavar="NAME", help=f"What computes the neurons. {_explained(EXECUTORS)}", show_default=False
         ),
     ] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Only try it: digits made here in place of the data, a narrow network, one epoch; a minute.",
+        ),
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -206,6 +213,10 @@ def run_classify_command(
 
       pipelines run classify --weights 2 --membrane ternary    weights and membranes of three levels
 
+      pipelines run classify cifar10_resnet19 --smoke          try a recipe, without its data
+
+      pipelines run classify cifar10_resnet19 --data CIFAR10   the folder with cifar-10-python.tar.gz
+
       pipelines run classify --resume runs/digits-20260101-120000
     """
     with _reported():
@@ -226,11 +237,15 @@ def run_classify_command(
             executor=executor,
         )
         if resume is not None:
-            _refuse_with_resume(experiment, changes, out)
+            _refuse_with_resume(experiment, [*changes, *["--smoke"] * smoke], out)
             folder = RunFolder(resume)
             settings = folder.experiment()
         else:
-            settings = _load(experiment, changes)
+            if smoke and data is not None:
+                raise ExperimentError(
+                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
+                )
+            settings = _load(experiment, changes, smoke=smoke)
             folder = new_run_folder(settings, out)
         with _display() as display:
             display.say(f"{settings.name:9} {settings.description}")
@@ -283,17 +298,17 @@ def _check_name(option: str, value: Any) -> None:
         )
 
 
-def _load(experiment: str | None, changes: list[str]) -> "Experiment":
+def _load(experiment: str | None, changes: list[str], *, smoke: bool) -> "Experiment":
     from pipelines.experiment import DEFAULT_EXPERIMENT, load_experiment
 
-    return load_experiment(experiment or DEFAULT_EXPERIMENT, changes)
+    return load_experiment(experiment or DEFAULT_EXPERIMENT, changes, smoke=smoke)
 
 
 def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | None) -> None:
     if experiment is not None or changes or out is not None:
         raise ExperimentError(
             "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
-            "--dataset, --model, --width, --neuron, --executor, --seed, --devices and --out, "
+            "--dataset, --model, --width, --neuron, --executor, --seed, --devices, --smoke and --out, "
             "or start a new run"
         )
 

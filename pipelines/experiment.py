@@ -15,12 +15,11 @@ from events.errors import did_you_mean
 from events.synth.digits import DigitSettings
 from pipelines.errors import ExperimentError
 from pipelines.settings_tree import assign, build_settings, parse_assignment, presets_first
+from pipelines.smoke import MADE_HERE, smoke_changes
 from snn.models.registry import ModelSettings
 from snn.training.settings import TrainSettings
 
 DEFAULT_EXPERIMENT = "digits"
-# The data set that is made here instead of found somewhere.
-MADE_HERE = "digits"
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,14 @@ class DataSettings:
     """Which recordings, and how they become frames.
 
     Attributes:
-        dataset: `digits` makes its own recordings; else a name of `events datasets`.
-        source: Folder of recordings, or a store made by `events convert`; None with `digits`.
+        dataset: `digits` makes its own recordings, `digit-pictures` its own pictures; else a name of
+            `events datasets`.
+        source: Folder of recordings or pictures, or a store made by `events convert`; None where the data
+            is made here.
         folder: Where recordings and stores made on the way are kept.
         split: Named split of the data set; None takes its default.
         binning: How events become frames.
-        digits: What recordings are made, for `digits`.
+        digits: What recordings are made, for `digits`; for `digit-pictures`, how many of each digit.
         validation_share: Share of the training samples of every class kept for validation, where the
             store has no validation split of its own.
         cache: Whether decoded frames stay in memory: `none`, `decoded`, or `auto` up to 1 GiB.
@@ -125,13 +126,14 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ExperimentError(f"{path}: no TOML file ({error})") from error
 
 
-def load_experiment(name: str | Path, assignments: Sequence[str] = ()) -> Experiment:
+def load_experiment(name: str | Path, assignments: Sequence[str] = (), *, smoke: bool = False) -> Experiment:
     """Load an experiment and change it by `--set` values.
 
     Args:
         name: Path of a TOML file, or the name of an embedded experiment.
         assignments: Values such as `training.epochs=20`, applied in order; presets such as
             `model.neuron.preset=mlif` begin their table anew and are applied first.
+        smoke: Make it a try of a minute before that, see `pipelines.smoke`.
 
     Raises:
         ExperimentError: The file, a setting or a value cannot be used.
@@ -141,9 +143,11 @@ def load_experiment(name: str | Path, assignments: Sequence[str] = ()) -> Experi
     table.setdefault("name", path.stem)
     # The file alone first, so that a message blames the file or --set, whichever it was.
     experiment = build_settings(Experiment, table, where=str(path))
-    if not assignments:
+    if not assignments and not smoke:
         return experiment
     changed = copy.deepcopy(table)
+    for names, value in smoke_changes(table) if smoke else ():
+        assign(changed, names, value)
     for names, value in presets_first(map(parse_assignment, assignments)):
         assign(changed, names, value)
     return build_settings(Experiment, changed, where="--set")

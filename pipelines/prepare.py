@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from events.convert import ConvertSettings, convert
+from events.datasets.images.digits import write_digit_pictures
 from events.datasets.listing import Listing
 from events.datasets.registry import list_samples
 from events.errors import StoreError
@@ -14,11 +16,13 @@ from events.store.reader import FrameStore, open_store
 from events.synth.digits import write_digits
 from pipelines.display import Display
 from pipelines.errors import RunError
-from pipelines.experiment import MADE_HERE, DataSettings
+from pipelines.experiment import DataSettings
 from pipelines.settings_tree import as_table
+from pipelines.smoke import MADE_HERE, PICTURES_MADE_HERE
 
-# The layout in which digits are written; see events.synth.digits.
+# The layouts in which digits are written; see events.synth.digits and events.datasets.images.digits.
 DIGITS_LAYOUT = "dvs-cifar10"
+PICTURES_LAYOUT = "mnist"
 # Less than this is converted sooner than processes are started.
 ONE_PROCESS_BYTES = 32 << 20
 
@@ -37,6 +41,8 @@ def prepare_store(settings: DataSettings, display: Display) -> FrameStore:
         return _given_store(Path(settings.source), display)
     folder = Path(settings.folder)
     workers = settings.workers or os.cpu_count() or 1
+    if settings.source is None and settings.dataset == PICTURES_MADE_HERE:
+        return _pictures_store(settings, folder, workers, display)
     if settings.source is None:
         return _digits_store(settings, folder, workers, display)
     # Recordings without a named data set are expected in class folders.
@@ -63,7 +69,7 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
         raise RunError(
             f"data.dataset is {settings.dataset!r}, but no recordings are given; add --data FOLDER with its "
             f"recordings, or --data STORE made by `events convert {settings.dataset}`; "
-            "`events datasets` says where to get them"
+            "`events datasets` says where to get them, --smoke tries it without"
         )
     made = as_table(settings.digits)
     recordings = folder / f"digits-{_digest(made)}"
@@ -80,6 +86,21 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
         progress=lambda done, total: display.progress("recording", done, total),
     )
     listing = list_samples(DIGITS_LAYOUT, recordings, split=settings.split)
+    return _converted(listing, path, settings, workers, display)
+
+
+def _pictures_store(settings: DataSettings, folder: Path, workers: int, display: Display) -> FrameStore:
+    count = settings.digits.per_class
+    pictures = folder / f"{PICTURES_MADE_HERE}-{count}"
+    path = folder / f"{PICTURES_MADE_HERE}-{_digest(count, settings.split, as_table(settings.binning))}.zarr"
+    finished = _finished(path)
+    if finished is not None:
+        display.say(f"store     {path}  {_shape(finished)}  (made before)")
+        return finished
+    display.say(f"making    {pictures}  handwritten digits as pictures, {count} of each")
+    write_digit_pictures(pictures, per_class=count)
+    # That these are fewer than MNIST's is no news.
+    listing = replace(list_samples(PICTURES_LAYOUT, pictures, split=settings.split), problems=())
     return _converted(listing, path, settings, workers, display)
 
 

@@ -141,6 +141,9 @@ def synth_digits(
 @errors_as_lines
 def synth_digit_pictures(
     dst: Annotated[Path, typer.Argument(help="Folder to write, in MNIST's layout.", show_default=False)],
+    per_class: Annotated[
+        int | None, typer.Option(help="Pictures of each digit.", show_default="all, 174 to 183")
+    ] = None,
 ) -> None:
     """Write scikit-learn's handwritten digits as pictures, 8 x 8 pixels, for `events convert mnist`.
 
@@ -150,5 +153,5 @@ def synth_digit_pictures(
     """
     from events.datasets.images.digits import write_digit_pictures
 
-    write_digit_pictures(dst)
+    write_digit_pictures(dst, per_class=per_class)
     say(f"wrote {dst}")

@@ -180,7 +180,7 @@ def test_a_value_the_owner_refuses_says_where(experiment_file):
 
 
 def test_files_that_are_no_experiments(tmp_path):
-    with pytest.raises(ExperimentError, match=r"embedded: digits, .*; did you mean 'nmnist'"):
+    with pytest.raises(ExperimentError, match=r"embedded: .*, digits, .*; did you mean 'nmnist'"):
         find_experiment("nmnst")
     path = tmp_path / "broken.toml"
     path.write_text("a = = 3", encoding="utf-8")

@@ -177,8 +177,8 @@ def _from_pickle(file: _File, layout: CifarLayout) -> tuple[np.ndarray, np.ndarr
     key = layout.label_key.decode()
     shape, count = getattr(images, "shape", None), len(labels) if isinstance(labels, list) else "no"
     raise DamagedRecording(
-        f"{file.path}: found data of shape {shape} and {count} {key}, expected uint8 [N, {PICTURE_BYTES}] and "
-        f"N {key}; it is no file of {layout.title}, get the right one"
+        f"{file.path}: found data of shape {shape} and {count} {key}, expected uint8 [N, {PICTURE_BYTES}] "
+        f"and N {key}; it is no file of {layout.title}, get the right one"
     )
 
 
