@@ -1,6 +1,6 @@
 """Gates on a built network: put on, listed, and what they decide over many samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +18,9 @@ from snn.sparsity.gates import (
     SqueezeGate,
 )
 from snn.sparsity.settings import SparsitySettings
+
+# What the names of a gate's parameters have in them.
+GATE = ".gate."
 
 
 def add_gates(model: nn.Module, settings: SparsitySettings) -> nn.Module:
@@ -83,6 +86,16 @@ def gate_settings(model: nn.Module) -> SparsitySettings | None:
 def in_warm_up(model: nn.Module) -> bool:
     """Return whether a network's gates keep everything still."""
     return any(int(gate.batches) < gate.settings.warm_up_batches for gate in gate_layers(model).values())
+
+
+def from_ungated(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a network without gates as one of the same network with them, as they are drawn.
+
+    Everything else stays as it is, to be loaded strictly; so does a state that has gates.
+    """
+    drawn = {name: value for name, value in model.state_dict().items() if GATE in f".{name}"}
+    has_gates = any(GATE in f".{name}" for name in state)
+    return dict(state) if has_gates else {**state, **drawn}
 
 
 class GateRecord:

@@ -8,15 +8,17 @@ from suites.training_stand_ins import MemorySource, Records
 from torch import nn
 from torch.nn import functional
 
-from snn.errors import SparsityError, TrainingError
+from snn.errors import ModelError, SparsityError, TrainingError
 from snn.layers import ConvBlock, Gated, Stepwise, fold_batch_norm, weight_layers
 from snn.models.registry import ModelSettings, build_model
+from snn.models.weights import load_weights
 from snn.neurons.settings import NEURONS
 from snn.quant.apply import list_weights
 from snn.quant.settings import WeightSettings
 from snn.sparsity.apply import (
     GateRecord,
     control_gates,
+    from_ungated,
     gate_layers,
     gate_settings,
     in_warm_up,
@@ -479,3 +481,16 @@ def test_packed_spikes_change_no_gradient():
         model(some_frames()).square().mean().backward()
         found.append(model.block2.conv.weight.grad)
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_with_gates_begins_with_one_without():
+    plain, gated = network(), network(kind="channel")
+    with torch.no_grad():
+        plain.classifier.bias.fill_(7.0)
+    drawn = gated.block2.gate.first.weight.clone()
+    load_weights(gated, from_ungated(plain.state_dict(), gated), where="plain")
+    assert gated.classifier.bias.tolist() == [7.0] * 3
+    assert torch.equal(gated.block2.gate.first.weight, drawn)
+    other = network(kind="spatial").state_dict()
+    with pytest.raises(ModelError, match="other: of another network"):
+        load_weights(gated, from_ungated(other, gated), where="other")
