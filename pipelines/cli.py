@@ -340,24 +340,37 @@ def evaluate_command(
         Path | None, typer.Option(help="Another store with the same classes.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Split to classify: train, validation or test.")] = "test",
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Print what a sample costs: memory, operations, energy, by layer.")
+    ] = False,
+    energy: Annotated[
+        str, typer.Option(metavar="TABLE", help="Energy of an operation, for --cost: 45nm or 7nm.")
+    ] = "45nm",
     as_json: JsonOption = False,
 ) -> None:
     """Classify a split of a store with the best network of a run.
 
-    Example:
+    Examples:
 
       pipelines evaluate runs/digits-20260101-120000 --split validation
+
+      pipelines evaluate runs/digits-20260101-120000 --cost
     """
     with _reported():
         from pipelines.evaluate import evaluate_run
+        from snn.cost.energy import EnergySettings
+        from snn.cost.report import Cost
+        from snn.cost.text import cost_lines
 
-        result = evaluate_run(run, data=data, split=split)
+        result = evaluate_run(run, data=data, split=split, energy=EnergySettings(table=energy))
         if as_json:
             print(json.dumps(result))
             return
         print(f"{100 * result['accuracy']:.2f} % of {result['samples']} {split} samples of {result['store']}")
         for name, accuracy in result["accuracy_by_class"].items():
             print(f"  {100 * accuracy:6.2f} %  {name}")
+        if cost:
+            print("", *cost_lines(Cost.from_dict(result["cost"])), sep="\n")
 
 
 @app.command("export")

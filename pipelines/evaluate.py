@@ -15,6 +15,9 @@ from pipelines.errors import RunError
 from pipelines.experiment import Experiment
 from pipelines.run_folder import RunFolder
 from pipelines.samples import split_samples
+from snn.cost.counter import count_operations
+from snn.cost.energy import EnergySettings
+from snn.cost.report import cost_of
 from snn.errors import ModelError
 from snn.metrics.activity import decays, record_rates, record_spikes, thresholds
 from snn.models.registry import build_model
@@ -57,9 +60,22 @@ def load_best(
 
 
 def evaluate_network(
-    experiment: Experiment, network: nn.Module, store: FrameStore, indices: np.ndarray
+    experiment: Experiment,
+    network: nn.Module,
+    store: FrameStore,
+    indices: np.ndarray,
+    *,
+    energy: EnergySettings | None = None,
 ) -> dict[str, Any]:
-    """Classify samples of a store, on one device, and return the result as plain JSON types."""
+    """Classify samples of a store, on one device, and return the result as plain JSON types.
+
+    Args:
+        experiment: The network's.
+        network: The network.
+        store: Where the samples are.
+        indices: Which they are.
+        energy: Which numbers energy is computed with.
+    """
     fabric = make_fabric(replace(experiment.training, devices=1))
     network = fabric.to_device(network)
     settings = FeedSettings(batch_size=experiment.training.batch_size)
@@ -67,6 +83,7 @@ def evaluate_network(
         Feed(store, indices, settings, device=fabric.device) as feed,
         record_rates(network) as activity,
         record_gates(network) as gates,
+        count_operations(network) as operations,
     ):
         result = evaluate(fabric, network, feed, len(store.class_names))
     per_class = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
@@ -84,6 +101,7 @@ def evaluate_network(
             "changes_between_samples": gates.changes_between_samples(),
             "changes_between_steps": gates.changes_between_steps(),
         },
+        "cost": cost_of(network, operations, frame_shape=store.shape[2:], energy=energy).as_dict(),
     }
 
 
@@ -124,13 +142,16 @@ def look_at_samples(
     return seen
 
 
-def evaluate_run(run: Path, *, data: Path | None, split: str) -> dict[str, Any]:
+def evaluate_run(
+    run: Path, *, data: Path | None, split: str, energy: EnergySettings | None = None
+) -> dict[str, Any]:
     """Evaluate the best network of a run, by default on the store it was trained on.
 
     Args:
         run: Run folder.
         data: Another store with the same classes and frame size; None takes the run's own.
         split: `train`, `validation` or `test`; with the run's own store, as the run divided it.
+        energy: Which numbers energy is computed with.
 
     Raises:
         RunError: The run, the split or the store cannot be used.
@@ -153,5 +174,5 @@ def evaluate_run(run: Path, *, data: Path | None, split: str) -> dict[str, Any]:
     if len(indices) == 0:
         raise RunError(f"{store.path}: no samples in split {split!r}")
     network, saved = load_best(folder, experiment, store)
-    result = evaluate_network(experiment, network, store, indices)
+    result = evaluate_network(experiment, network, store, indices, energy=energy)
     return {"run": str(run), "store": str(store.path), "split": split, "epoch": saved["epoch"]} | result

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.report.cost import cost_section
 from pipelines.report.gates import draw_kept_shares, gates_section
 from pipelines.report.pictures import draw_pictures, spike_values
 from pipelines.run_folder import RunFolder
+from snn.cost.report import Cost
 
 # More classes than this are shown from the worst to the best, cut off.
 MOST_LISTED_CLASSES = 20
@@ -36,9 +38,10 @@ def build_report(folder: RunFolder) -> Path:
             folder.pictures, metrics=metrics, results=results, seen=seen, neuron=settings["model"]["neuron"]
         )
         spikes_note = _spikes_note(spike_values(seen))
-    # Runs of earlier versions do not know of gates.
+    # Runs of earlier versions do not know of gates and cost.
     gates = results.get("gates") or None
     kept = None if gates is None else draw_kept_shares(folder.pictures / "gates.png", gates, metrics)
+    cost = results["test"].get("cost")
     page = Template((Path(str(files("pipelines"))) / "report" / "page.html").read_text(encoding="utf-8"))
     text = page.substitute(
         {path.stem: _embedded(path) for path in paths},
@@ -51,6 +54,7 @@ def build_report(folder: RunFolder) -> Path:
         neurons_note=html.escape(_neurons_note(settings["model"]["neuron"])),
         spikes_note=html.escape(spikes_note),
         gates="" if gates is None or kept is None else gates_section(gates, picture=_embedded(kept)),
+        cost="" if cost is None else cost_section(Cost.from_dict(cost)),
         facts=_facts(about, settings, results),
         commands=html.escape(_commands(folder.path)),
         settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),

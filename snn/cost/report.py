@@ -1,6 +1,7 @@
 """Everything a network costs, for one sample: what is stored and what was counted, put together."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,7 +117,19 @@ class Cost:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON types."""
-        return asdict(self) | {"totals": self.totals()}
+        found = asdict(self) | {"totals": self.totals()}
+        return found | {name: list(found[name]) for name in ("layers", "neurons")}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Cost":
+        """Return what `as_dict` gave."""
+        plain = {name: found[name] for name in ("samples", "steps", "parameters", "other_bytes")}
+        return cls(
+            **plain,
+            energy=EnergySettings(**found["energy"]),
+            layers=tuple(LayerCost(**layer) for layer in found["layers"]),
+            neurons=tuple(NeuronCost(**layer) for layer in found["neurons"]),
+        )
 
 
 def cost_of(

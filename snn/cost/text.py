@@ -11,10 +11,23 @@ NEURON_HEADINGS = ("layer", "neurons", "levels", "bits", "stored", "kB", "update
 
 def cost_lines(cost: Cost) -> list[str]:
     """Return the lines of a report: layers, neurons, totals; k, M and G are 10^3, 10^6 and 10^9."""
-    layers = [HEADINGS, *(_layer_row(layer) for layer in cost.layers)]
-    neurons = [NEURON_HEADINGS, *(_neuron_row(layer) for layer in cost.neurons)]
-    about = f"one sample of {cost.steps:g} steps, mean of {cost.samples}"
-    return [about, "", *_aligned(layers), "", *_aligned(neurons), "", *total_lines(cost)]
+    tables = _aligned(layer_rows(cost)), _aligned(neuron_rows(cost))
+    return [about(cost), "", *tables[0], "", *tables[1], "", *total_lines(cost)]
+
+
+def about(cost: Cost) -> str:
+    """Return what all numbers are for."""
+    return f"one sample of {cost.steps:g} steps, mean of {cost.samples}"
+
+
+def layer_rows(cost: Cost) -> list[tuple[str, ...]]:
+    """Return the table of layers, its headings first."""
+    return [HEADINGS, *(_layer_row(layer) for layer in cost.layers)]
+
+
+def neuron_rows(cost: Cost) -> list[tuple[str, ...]]:
+    """Return the table of neurons, its headings first."""
+    return [NEURON_HEADINGS, *(_neuron_row(layer) for layer in cost.neurons)]
 
 
 def total_lines(cost: Cost) -> list[str]:

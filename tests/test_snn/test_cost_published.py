@@ -150,3 +150,24 @@ def test_bits_of_membranes_as_named_and_as_stored(name, bits, true_bits):
     first, *_ = membrane_memory(build("vgg5", size=16, neuron=neuron), (3, 16, 16))
     assert first.bits == bits
     assert first.true_bits == pytest.approx(true_bits, abs=6e-3)
+
+
+def reduction_as_released(batch, *, kept, nonzero, steps=10):
+    """SpQuant-SNN's factor for its VGG-9: `conv`, `mem` and `pred` of its counter, with its mistakes.
+
+    Channels times height in place of height times width; membranes counted batch times steps too often.
+    """
+    left = full = 0
+    channels, heights = (3, 64, 128, 256, 256, 512, 512, 512, 512), (48, 48, 24, 24, 12, 12, 6, 6)
+    for inputs, outputs, height in zip(channels[:-1], channels[1:], heights, strict=True):
+        convolution = batch * steps * outputs * height * inputs * 9
+        membranes = steps * batch * (batch * steps * outputs) * height**2
+        predictor = 2 * (inputs // 4 if inputs > 3 else 3) * outputs * (height // 4) ** 2
+        full += convolution + membranes
+        left += kept * convolution + kept * nonzero * membranes + predictor
+    return full / left
+
+
+@pytest.mark.parametrize(("batch", "factor"), [(2, 2.3), (8, 3.3), (16, 4.4), (24, 5.4)])
+def test_the_released_counter_grows_with_the_batch(batch, factor):
+    assert round(reduction_as_released(batch, kept=0.5, nonzero=0.1), 1) == factor
