@@ -15,7 +15,7 @@ from snn.errors import SparsityError
 from snn.layers import Gate, Gated, convolve
 from snn.sparsity import reference
 from snn.sparsity.settings import SparsitySettings
-from snn.sparsity.targets import largest_after_norm, prune_fraction, shares, top_mass
+from snn.sparsity.targets import kept_channels, largest_after_norm, prune_fraction, shares, top_mass
 
 # Temperatures of drawn gates, and steepness and first threshold of channel gating. Source: the releases.
 SPATIAL_TEMPERATURE = 0.4
@@ -112,7 +112,7 @@ class ChannelPredictor(LearnedGate):
         """Run the convolution and decide by channel; see `snn.layers.Gate`."""
         y, warm = convolve(x, conv, book), self.warm()
         logits = self.logits(x)
-        kept = self.settled((logits > 0).float(), warm)
+        kept = self.settled(self.decide(logits.detach()), warm)
         if not self.training:
             return Gated(y, kept, kept, None)
         target = torch.where(warm, 1.0, self.target(y, norm))
@@ -128,6 +128,13 @@ class ChannelPredictor(LearnedGate):
             features = self.scale(frames.mean(dim=(2, 3)))
         return self.linear(features).float().unflatten(0, x.shape[:2])
 
+    def decide(self, logits: Tensor) -> Tensor:
+        """Return 1 for channels to compute, for logits [T, B, C]; see `SparsitySettings.target`."""
+        s = self.settings
+        if s.target == "top_mass" or s.published:
+            return (logits > 0).to(logits.dtype)
+        return reference.keep_largest(logits, kept_channels(logits.shape[2], s.share))
+
     def target(self, y: Tensor, norm: nn.Module) -> Tensor:
         """Return which channels are to be kept, shape [T, B, C], for what the convolution gave."""
         s, scores = self.settings, shares(largest_after_norm(y.flatten(0, 1), norm))
@@ -142,14 +149,14 @@ class RandomChannels(LearnedGate):
     """Channels by chance, for comparison: as many as target `prune_fraction` keeps.
 
     Attributes:
-        order: Numbers that say which channels are kept where they are fixed, the smallest, shape [C].
+        order: Numbers that say which channels are kept where they are fixed, the largest, shape [C].
     """
 
     order: Tensor
 
     def __init__(self, channels: int, settings: SparsitySettings) -> None:
         super().__init__(settings)
-        self.count = channels - int(settings.share * channels)
+        self.count = kept_channels(channels, settings.share)
         self.register_buffer("order", torch.rand(channels))
 
     def forward(
@@ -161,8 +168,7 @@ class RandomChannels(LearnedGate):
             # In evaluation always the same ones, so that a result can be had again.
             generator = None if self.training else torch.Generator().manual_seed(0)
             order = torch.rand(order.shape, generator=generator).to(x.device)
-        kept = (order.argsort(dim=2).argsort(dim=2) < self.count).float()
-        kept = self.settled(kept, self.warm())
+        kept = self.settled(reference.keep_largest(order, self.count), self.warm())
         return Gated(convolve(x, conv, book), kept, kept, None)
 
 

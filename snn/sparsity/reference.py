@@ -74,6 +74,12 @@ def predictor_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.linear(features, weight, bias)
 
 
+def keep_largest(logits: Tensor, count: int) -> Tensor:
+    """Return 1 for the `count` largest of the last axis, of equal ones the first, and 0 for the others."""
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    return torch.zeros_like(logits).scatter(-1, order[..., :count], 1.0)
+
+
 def patch_logits(x: Tensor, weight: Tensor, bias: Tensor | None, *, patches: tuple[int, int]) -> Tensor:
     """Return a logit for every patch of a map: mean over the patch, then a 3x3 convolution with padding 1.
 

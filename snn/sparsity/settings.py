@@ -26,7 +26,8 @@ class SparsitySettings:
             convolution decides for patches of places, taught likewise. `channel_gating`: a convolution over a
             part of the input channels is completed where it is large (CGNet).
         target: What a channel predictor is taught. `top_mass`: the fewest channels that carry a share of the
-            activation. `prune_fraction`: all but a share of the channels, the largest.
+            activation; how many is up to the input. `prune_fraction`: the largest channels but for a share
+            dropped, always as many.
         ratio: Of `top_mass`, the share of activation kept; of all else, the share dropped. None takes 0.85
             and 0.5.
         loss_weight: Factor on the gates' loss, a mean over layers. 0 leaves gates as they were drawn.
@@ -37,8 +38,9 @@ class SparsitySettings:
         parts: A `channel_gating` convolution looks at one in this many input channels first.
         partial: Which: the `first`, or, with `groups`, for each group of outputs a group of its own.
         published: As released, for comparison. `channel_predictor`: sees a softmax over every 4th channel, is
-            in the first block too, and its top mass leaves out the channel that reaches the share. `spatial`:
-            a gate for each channel, spread side by side. `channel_gating`: thresholds begin at -6.
+            in the first block too, keeps what is likelier than not whatever the target, and top mass leaves
+            out the channel that reaches the share. `spatial`: a gate for each channel, spread side by side.
+            `channel_gating`: thresholds begin at -6.
     """
 
     kind: Kind = "none"

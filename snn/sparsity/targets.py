@@ -52,6 +52,11 @@ def top_mass(scores: Tensor, ratio: float, *, published: bool = False) -> Tensor
     return torch.zeros_like(scores).scatter(1, order, keep.to(scores.dtype))
 
 
+def kept_channels(channels: int, ratio: float) -> int:
+    """Return how many of so many channels are left where a share of them is dropped, rounded down."""
+    return channels - int(ratio * channels)
+
+
 def prune_fraction(scores: Tensor, ratio: float) -> Tensor:
     """Drop floor(ratio * C) channels, the smallest first, and every channel of a share up to 1e-5.
 
@@ -62,8 +67,8 @@ def prune_fraction(scores: Tensor, ratio: float) -> Tensor:
     Returns:
         1 for kept channels and 0 for others, shape [N, C].
     """
-    dropped = int(ratio * scores.shape[1])
     order = scores.argsort(dim=1, stable=True)
+    dropped = scores.shape[1] - kept_channels(scores.shape[1], ratio)
     keep = torch.ones_like(scores).scatter(1, order[:, :dropped], 0.0)
     return keep * (scores > NOTHING).to(scores.dtype)
 
