@@ -35,6 +35,10 @@ class CostError(SnnError):
     """What a network costs cannot be counted or looked up as asked."""
 
 
+class DetectionError(SnnError):
+    """Boxes, or a grid of them, do not have the shape or the values asked for."""
+
+
 class TrainingError(SnnError):
     """Training cannot go on; the last good checkpoint is kept."""
 

@@ -43,6 +43,8 @@ KINDS: dict[str, str] = {
     "data_augment*": "boxes:check_augment",
     "data_box_crop*": "boxes:check_box_crop",
     "data_caltech_box_motion*": "boxes:check_box_motion",
+    "det_grid_loss*": "detection:check_grid_loss",
+    "det_voc_ap*": "detection:check_voc_ap",
     "events_to_frames*": "frames:check_events_to_frames",
 }
 

@@ -1,0 +1,89 @@
+"""Boxes in torch.
+
+A box is x0, y0, x1, y1 in pixels from the top left; x1 and y1 are its far edges, not pixels in it.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from snn.errors import DetectionError
+
+# `exact`: as geometry has it. `published`: as the detector released with LT-SNN has it, see each function.
+Arithmetic = Literal["exact", "published"]
+
+
+def check_arithmetic(arithmetic: str) -> None:
+    """Raise DetectionError unless the name is known."""
+    if arithmetic not in get_args(Arithmetic):
+        raise DetectionError(f"arithmetic: found {arithmetic!r}, expected exact or published")
+
+
+def xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Return x0, y0, x1, y1 of boxes given by top left corner, width and height; shape [..., 4]."""
+    return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], dim=-1)
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Return top left corner, width and height of boxes x0, y0, x1, y1; shape [..., 4]."""
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def box_iou(first: Tensor, second: Tensor, *, arithmetic: Arithmetic = "exact") -> Tensor:
+    """Return intersection over union of boxes x0, y0, x1, y1, pair by pair; two empty boxes give 0.
+
+    `published` takes width times height of the overlap before it looks whether both are above 0, so that
+    boxes apart along both axes overlap as well, by any number.
+
+    Args:
+        first: Shape [..., 4].
+        second: Shape [..., 4]; the shapes are broadcast, so [N, 1, 4] and [M, 4] give all pairs.
+        arithmetic: `exact` or `published`.
+    """
+    check_arithmetic(arithmetic)
+    overlap = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    if arithmetic == "exact":
+        overlap = overlap.clamp(min=0)
+    shared = overlap.prod(dim=-1).clamp(min=0)
+    union = _area(first) + _area(second) - shared
+    return torch.where(union == 0, 0.0, shared / union)
+
+
+def clip_boxes(boxes: Tensor, *, image_hw: tuple[int, int], arithmetic: Arithmetic = "exact") -> Tensor:
+    """Cut boxes x0, y0, x1, y1, shape [..., 4], down to the image; those outside become empty.
+
+    `published` moves the top left corner to 0 to W - 1 and 0 to H - 1 and holds width and height, not
+    otherwise changed, within the last pixel.
+    """
+    check_arithmetic(arithmetic)
+    edges = boxes.new_tensor([image_hw[1], image_hw[0]])
+    if arithmetic == "exact":
+        return torch.minimum(boxes.clamp(min=0), edges.repeat(2))
+    corner = torch.minimum(boxes[..., :2].clamp(min=0), edges - 1)
+    size = torch.minimum(boxes[..., 2:] - boxes[..., :2], edges - 1 - corner)
+    return torch.cat([corner, corner + size], dim=-1)
+
+
+def keep_apart(boxes: Tensor, order_by: Tensor, *, largest_iou: float) -> Tensor:
+    """Return which boxes non-maximum suppression keeps, in the order given; int64.
+
+    Boxes are taken from the largest `order_by` down; one that overlaps a box already kept by more than
+    `largest_iou` is left out. Among equals the first comes first.
+
+    Args:
+        boxes: x0, y0, x1, y1, shape [N, 4]; add a distance beyond the image to those of another class to
+            keep classes from each other.
+        order_by: What a box is worth, shape [N].
+        largest_iou: From 0 to 1.
+    """
+    kept: list[int] = []
+    overlaps = box_iou(boxes[:, None], boxes).cpu()
+    for n in torch.argsort(order_by, descending=True, stable=True).tolist():
+        if not kept or overlaps[n, kept].max() <= largest_iou:
+            kept.append(n)
+    return torch.tensor(sorted(kept), dtype=torch.int64, device=boxes.device)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
