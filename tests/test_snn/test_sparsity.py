@@ -370,7 +370,7 @@ def test_what_is_recorded_by_hand():
 SETTINGS = TrainSettings(epochs=2, batch_size=8, learning_rate=0.02, device="cpu", precision="fp32")
 
 
-def run_fit(tmp_path, **sparsity):
+def run_fit(tmp_path, *, stop_after=None, resume=False, **sparsity):
     torch.manual_seed(1)
     options = ModelSettings(
         "vggsnn", width=1 / 16, neuron=NEURON, executor="reference", sparsity=SparsitySettings(**sparsity)
@@ -387,6 +387,8 @@ def run_fit(tmp_path, **sparsity):
         classes=3,
         folder=tmp_path,
         observer=records,
+        resume=resume,
+        should_stop=lambda: len(records.losses) == stop_after,
     )
     return result, records
 
@@ -400,6 +402,19 @@ def test_training_tells_what_gates_do_and_takes_no_epoch_of_the_warm_up_for_the_
     assert min(share for shares in second.kept_shares.values() for share in shares) < 1
     assert list(second.kept_shares) == [f"block{n}" for n in range(2, 9)] == list(second.mask_changes)
     assert second.gate_loss > 0
+
+
+@pytest.mark.parametrize("kind", ["channel_predictor", "channel"])
+def test_training_that_was_stopped_goes_on_alike(kind, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    _, expected = run_fit(whole, kind=kind, warm_up_batches=2)
+    run_fit(stopped, kind=kind, warm_up_batches=2, stop_after=4)
+    _, found = run_fit(stopped, kind=kind, warm_up_batches=2, resume=True)
+    last, same = expected.records[-1], found.records[-1]
+    for name in ("train_loss", "gate_loss", "validation_loss", "kept_shares", "mask_changes"):
+        assert getattr(same, name) == getattr(last, name), name
 
 
 def test_a_warm_up_longer_than_training_is_refused(tmp_path):
