@@ -56,7 +56,7 @@ class EnergySettings:
 
     Attributes:
         table: Key of `TABLES`.
-        accumulator: Format in which sums of few-bit weights are kept. `int32`: what our export has. `int8`:
+        accumulator: Format in which sums of few-bit weights are kept. `int32`: wide enough for them. `int8`:
             as many papers count, though 8 bits hold no such sum.
     """
 
