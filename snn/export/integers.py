@@ -92,8 +92,8 @@ def _refuse_float(plan: Plan) -> None:
     if found:
         raise ExportError(
             f"layers {', '.join(map(repr, found))}: found weights in float, expected 2, 3, 4 or 8 bits; "
-            "train with model.weights.first_bits, last_bits and shortcut_bits of 8, or export with "
-            "--float-bits 8"
+            "export with --float-bits 8, or train with model.weights.first_bits, last_bits and "
+            "shortcut_bits of 8"
         )
 
 
