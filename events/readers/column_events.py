@@ -24,6 +24,10 @@ from events.recording import (
 # Rows and columns have 16 bits in memory; where nothing says the sensor, all of them may be.
 LARGEST_HW = (1 << 16, 1 << 16)
 
+# Types of t, x, y and p in Prophesee's records, which are packed where they lie: to copy each column out of
+# the records first takes longer than packing. Other types are converted, as the loop is compiled for each.
+RECORD_TYPES = ("<i8", "<u2", "<u2", "<i2")
+
 US_PER_UNIT = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 FIELD_NAMES: dict[str, tuple[str, ...]] = {
@@ -259,6 +263,10 @@ class ColumnRecording(Recording):
         rows = len(block.t)
         room = self._room.room(rows)
         bad = np.empty(rows, np.uint8)
+        columns = block.t, block.x, block.y, block.p
+        if self._unit in (None, "us") and tuple(column.dtype.str for column in columns) == RECORD_TYPES:
+            n = pack_rows(*columns, self._bounds, room.view(np.int64), bad)
+            return room[:n], bad
         small = block.x.dtype == block.y.dtype == np.uint16
         pixel = np.uint16 if small else np.int64
         x, y = (np.ascontiguousarray(column, pixel) for column in (block.x, block.y))

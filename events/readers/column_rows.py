@@ -20,7 +20,8 @@ def pack_rows(
     """Write the sound rows as events and say what the others are.
 
     Args:
-        t, p: Columns, int64, shape [n]; t in microseconds, p 1 for ON, 0 or -1 for OFF.
+        t: Microseconds, int64, shape [n].
+        p: 1 for ON, 0 or -1 for OFF, signed whole numbers, shape [n].
         x, y: Columns, int64 or uint16, shape [n].
         sensor_hw: Height and width in pixels.
         words: Room for the events, two int64 for an event of EVENT_DTYPE, shape [2 n].
