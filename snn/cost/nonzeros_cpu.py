@@ -33,28 +33,28 @@ def count_and_look(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
         kernel, values = _count_rows, x.permute(0, 2, 3, 1).flatten(1, 2)
     arguments = (values.numpy().view(np.uint32), uses.flatten().numpy(), counts)
     parts = run_ranges(kernel, arguments, len(x), most=x.numel() // WORK_PER_THREAD)
-    return torch.from_numpy(counts), _seen(parts, x)
+    return torch.from_numpy(counts), _seen(parts)
 
 
-def _seen(parts: list[tuple[int, int, int]], x: Tensor) -> Seen:
-    """Return what was seen, for the smallest size less 1, the largest size, and all bits there are."""
-    below, largest, bits = zip(*parts, strict=True)
-    high, all_bits = max(largest), reduce(or_, bits)
+def _seen(parts: list[tuple[int, int, int, int]]) -> Seen:
+    """Return what was seen, for the smallest size less 1, the largest size, highest number and all bits."""
+    below, largest, highest, bits = zip(*parts, strict=True)
+    high = max(largest)
     # The smallest of nothing is where sizes less 1 begin again from the top.
     low = min(below) + 1 if high else 0
     sizes = struct.unpack("ff", struct.pack("II", low, high))
-    # Zero has a sign too, which makes no value negative.
-    negative = bool(all_bits & SIGN) and bool((x < 0).any())
     smallest = sizes[0] if high else math.inf
-    return Seen(torch.tensor([-smallest, sizes[1], float(negative), float(all_bits & MANTISSA != 0)]))
+    # Minus zero is the lowest number with a sign, and no negative value.
+    negative, rough = max(highest) > SIGN, reduce(or_, bits) & MANTISSA != 0
+    return Seen(torch.tensor([-smallest, sizes[1], float(negative), float(rough)]))
 
 
 @njit(cache=True, nogil=True)
 def _count_planes(
     bits: np.ndarray, uses: np.ndarray, counts: np.ndarray, begin: int, end: int
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Count samples begin to end of bits [N, C, H * W]."""
-    below, largest, all_bits = HIGHEST, NOTHING, NOTHING
+    below, largest, highest, all_bits = HIGHEST, NOTHING, NOTHING, NOTHING
     for n in range(begin, end):
         for c in range(bits.shape[1]):
             row, used = bits[n, c], np.int32(0)
@@ -62,18 +62,18 @@ def _count_planes(
                 size = np.uint32(row[i] & SIZE)
                 used = np.int32(used + (uses[i] if size != NOTHING else np.int32(0)))
                 below = min(below, np.uint32(size - np.uint32(1)))
-                largest = max(largest, size)
+                largest, highest = max(largest, size), max(highest, row[i])
                 all_bits = np.uint32(all_bits | row[i])
             counts[n, c] = used
-    return int(below), int(largest), int(all_bits)
+    return int(below), int(largest), int(highest), int(all_bits)
 
 
 @njit(cache=True, nogil=True)
 def _count_rows(
     bits: np.ndarray, uses: np.ndarray, counts: np.ndarray, begin: int, end: int
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Count samples begin to end of bits [N, H * W, C]."""
-    below, largest, all_bits = HIGHEST, NOTHING, NOTHING
+    below, largest, highest, all_bits = HIGHEST, NOTHING, NOTHING, NOTHING
     used = np.zeros(bits.shape[2], np.int32)
     for n in range(begin, end):
         used[:] = 0
@@ -83,8 +83,8 @@ def _count_rows(
                 size = np.uint32(row[c] & SIZE)
                 used[c] += times if size != NOTHING else np.int32(0)
                 below = min(below, np.uint32(size - np.uint32(1)))
-                largest = max(largest, size)
+                largest, highest = max(largest, size), max(highest, row[c])
                 all_bits = np.uint32(all_bits | row[c])
         for c in range(len(used)):
             counts[n, c] = used[c]
-    return int(below), int(largest), int(all_bits)
+    return int(below), int(largest), int(highest), int(all_bits)

@@ -73,7 +73,9 @@ def test_places_counted_by_hand():
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 7, 3), (3, 33, 4, 4)])
-@pytest.mark.parametrize("values", [(0,), (0, 1), (-2, 0, 2), (0, 1, 2, 4), (0, 0.25, 0.75), (-1, 0, 3)])
+@pytest.mark.parametrize(
+    "values", [(0,), (0, 1), (-2, 0, 2), (-0.0, 1), (0, 1, 2, 4), (0, 0.25, 0.75), (-1, 0, 3)]
+)
 def test_one_pass_on_the_cpu_agrees_with_the_definition(memory, shape, values):
     x = sparse(*shape, values=values).to(memory_format=memory)
     uses = outer(*(places_used(size, 3, 1, 1, 1, 1) for size in shape[2:]))
