@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests may run in several processes, `make test WORKERS=4`; each then has one thread.
-WORKERS ?= 0
+# Tests run in so many processes, each with one thread; `make test WORKERS=0` is one process with all.
+WORKERS ?= 2
 
 .PHONY: demo test setup clean
 
