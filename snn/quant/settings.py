@@ -10,7 +10,7 @@ Rule = Literal["auto", "sawb", "mean_abs", "ternary", "ternary_mean", "four_leve
 
 FLOAT_BITS = 32
 
-# Bits each rule is for. `auto` is `sawb`, whatever the bits.
+# Bits each rule is for.
 RULE_BITS: dict[str, tuple[int, ...]] = {
     "auto": (2, 3, 4, 8),
     "sawb": (2, 3, 4, 8),
@@ -47,10 +47,11 @@ class WeightSettings:
 
     Attributes:
         bits: Of all convolutions and linear layers that are none of the below: 2, 3, 4 or 8; 32 is float.
-        rule: How levels are placed. `auto` is `sawb`. `sawb`: SAWB from the weights as they are. `mean_abs`:
-            clip at 2 mean |w|. `ternary`: SpQuant-SNN's three levels. `ternary_mean`: TWN's. `four_level`:
-            SAWB's four, without zero. `learned_clip`: the nearest of `levels` below a learned clip. A role
-            with bits that the rule is not for takes `sawb`.
+        rule: How levels are placed. `sawb`: SAWB from the weights as they are. `mean_abs`: clip at
+            2 mean |w|. `ternary`: SpQuant-SNN's three levels. `ternary_mean`: TWN's. `four_level`: SAWB's
+            four, without zero. `learned_clip`: the nearest of `levels` below a learned clip. `auto`: `sawb`,
+            but `learned_clip` for 8 bits, where SAWB's clip falls below 0 for weights that are far from
+            normal. A role with bits that the rule is not for takes what `auto` would.
         first_bits: Of the layer that sees the frames.
         last_bits: Of the classifier.
         shortcut_bits: Of convolutions beside a residual path.
@@ -115,7 +116,7 @@ class WeightSettings:
                 f"weights.{asked[0]}: found {getattr(self, asked[0])!r} with all weights in float, "
                 "expected weights.bits of 2, 3, 4 or 8"
             )
-        rule = "sawb" if self.rule == "auto" else self.rule
+        rule = self._automatic(self.bits) if self.rule == "auto" else self.rule
         if self.per_channel and rule not in ("sawb", "mean_abs"):
             raise QuantError(f"weights.per_channel: found true with rule {rule!r}, expected sawb or mean_abs")
         if not self.published:
@@ -135,6 +136,10 @@ class WeightSettings:
         found = (self.bits, self.first_bits, self.last_bits, self.shortcut_bits, self.gate_bits)
         return [bits for bits in found if bits != FLOAT_BITS]
 
+    def _automatic(self, bits: int) -> str:
+        """Return what `auto` means; options that only SAWB has choose it for 8 bits, too."""
+        return "learned_clip" if bits == 8 and not (self.per_channel or self.published) else "sawb"
+
     @property
     def anything(self) -> bool:
         """Whether any layer is to have few bits."""
@@ -150,7 +155,7 @@ class WeightSettings:
         if bits == FLOAT_BITS:
             return None
         fits = self.rule != "auto" and bits in RULE_BITS[self.rule]
-        rule = self.rule if fits else "sawb"
+        rule = self.rule if fits else self._automatic(bits)
         levels = self.levels if rule == "learned_clip" and bits == self.bits else ()
         per_channel = self.per_channel and rule in ("sawb", "mean_abs")
         return LayerRule(bits, rule, per_channel, self.power_of_two, levels, self.published)

@@ -103,7 +103,7 @@ class ChannelPredictor(LearnedGate):
         if settings.published and in_channels > reference.PREDICTOR_WHOLE:
             features = -(-in_channels // reference.PREDICTOR_STEP)
         published = settings.published
-        self.scale = nn.Identity() if published else nn.BatchNorm1d(features, affine=False)
+        self.scale = nn.Identity() if published else nn.LayerNorm(features, elementwise_affine=False)
         self.linear = nn.Linear(features, channels)
 
     def forward(

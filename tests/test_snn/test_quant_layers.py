@@ -103,13 +103,15 @@ def test_roles_decide(model):
         assert layer.scales[0] > 0
 
 
-def test_a_role_whose_bits_the_rule_is_not_for_takes_sawb():
-    layers = list_weights(few_bits(bits=2, first_bits=8, rule="ternary"))
+def test_a_role_whose_bits_the_rule_is_not_for_takes_the_automatic_rule():
+    layers = list_weights(few_bits(bits=2, first_bits=8, last_bits=4, rule="ternary"))
     assert {layer.role: layer.rule for layer in layers} == {
-        "first": "sawb",
+        "first": "learned_clip",
         "inner": "ternary",
-        "last": "float",
+        "last": "sawb",
     }
+    options = {"bits": 4, "first_bits": 8, "per_channel": True}
+    assert {layer.rule for layer in list_weights(few_bits(**options)) if layer.bits == 8} == {"sawb"}
 
 
 @pytest.mark.parametrize("rule", ["sawb", "learned_clip"])
