@@ -90,10 +90,12 @@ class ChannelPredictor(LearnedGate):
     """A linear layer on how active each input channel is, taught which output channels are largest.
 
     Its loss is binary cross entropy with the target of `snn.sparsity.targets`, summed over channels. It has
-    no other gradient, and hands none to the spikes it looks at.
+    no other gradient unless it learns from the task too, and hands none to the spikes it looks at.
 
     Attributes:
-        scale: Brings the activity of each input channel to mean 0 and deviation 1; as published, nothing.
+        scale: Brings the activities of the input channels, those of one sample and step, to mean 0 and
+            deviation 1; as published, nothing. Statistics of batches would be others in evaluation, and with
+            them the decisions.
         linear: From input channels to one logit an output channel.
     """
 
@@ -112,7 +114,10 @@ class ChannelPredictor(LearnedGate):
         """Run the convolution and decide by channel; see `snn.layers.Gate`."""
         y, warm = convolve(x, conv, book), self.warm()
         logits = self.logits(x)
-        kept = self.settled(self.decide(logits.detach()), warm)
+        kept = self.decide(logits.detach())
+        if self.training and self.settings.learn_from_task:
+            kept = reference.straight_through(kept, torch.sigmoid(logits))
+        kept = self.settled(kept, warm)
         if not self.training:
             return Gated(y, kept, kept, None)
         target = torch.where(warm, 1.0, self.target(y, norm))

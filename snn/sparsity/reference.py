@@ -23,7 +23,7 @@ GateGradient = Literal["identity", "positive"]
 
 def binarise(x: Tensor, threshold: float = 0.5) -> Tensor:
     """Return 1 where x > threshold, else 0, in the shape of x; the gradient passes as it is."""
-    return _straight_through((x > threshold).to(x.dtype), x)
+    return straight_through((x > threshold).to(x.dtype), x)
 
 
 def gumbel_gate(logits: Tensor, *, temperature: float, uniform: Tensor | None = None) -> Tensor:
@@ -41,7 +41,7 @@ def gumbel_gate(logits: Tensor, *, temperature: float, uniform: Tensor | None = 
     u = torch.rand_like(logits) if uniform is None else uniform
     noise = torch.log(u + NOISE_FLOOR) - torch.log(1 - u + NOISE_FLOOR)
     soft = torch.sigmoid((logits + noise) / temperature)
-    return _straight_through((soft >= 0.5).to(soft.dtype), soft)
+    return straight_through((soft >= 0.5).to(soft.dtype), soft)
 
 
 def certain_gate(logits: Tensor, *, temperature: float) -> Tensor:
@@ -49,7 +49,7 @@ def certain_gate(logits: Tensor, *, temperature: float) -> Tensor:
 
     The gradient is that of sigmoid(logits / temperature).
     """
-    return _straight_through((logits >= 0).to(logits.dtype), torch.sigmoid(logits / temperature))
+    return straight_through((logits >= 0).to(logits.dtype), torch.sigmoid(logits / temperature))
 
 
 def published_features(x: Tensor) -> Tensor:
@@ -143,9 +143,9 @@ def partial_sum_gates(
     soft = torch.sigmoid(argument)
     if gradient == "positive":
         soft = torch.where(argument >= 0, soft, soft.detach())
-    return _straight_through((soft > 0.5).to(soft.dtype), soft)
+    return straight_through((soft > 0.5).to(soft.dtype), soft)
 
 
-def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """Return hard, exactly, with the gradient of soft."""
     return hard.detach() + (soft - soft.detach())

@@ -31,6 +31,9 @@ class SparsitySettings:
         ratio: Of `top_mass`, the share of activation kept; of all else, the share dropped. None takes 0.85
             and 0.5.
         loss_weight: Factor on the gates' loss, a mean over layers. 0 leaves gates as they were drawn.
+        learn_from_task: Whether a channel predictor has the gradient of the task too, through its steps.
+            Neurons then run apart from their normalisation in training. Wants a small `loss_weight`, such as
+            0.1.
         warm_up_batches: Training batches in which everything is kept and predictors learn to keep all.
         random: Masks by chance for comparison, of the same kept share: `drawn` anew for every sample and
             step, or `fixed` channels of each layer. For `channel_predictor` with target `prune_fraction`.
@@ -47,6 +50,7 @@ class SparsitySettings:
     target: Target = "top_mass"
     ratio: float | None = None
     loss_weight: float = 10.0
+    learn_from_task: bool = False
     warm_up_batches: int = 100
     random: RandomMasks = "no"
     patch: int = 2
@@ -91,6 +95,11 @@ class SparsitySettings:
             raise SparsityError(
                 f"sparsity.{name}: found {getattr(self, name)} with kind 'none', expected a kind of gate, "
                 "such as channel_predictor"
+            )
+        if self.learn_from_task and self.kind != "channel_predictor":
+            raise SparsityError(
+                f"sparsity.learn_from_task: found true with kind {self.kind!r}, expected "
+                "'channel_predictor'; other gates learn from the task anyway"
             )
         if self.target == "prune_fraction" and self.kind != "channel_predictor":
             raise SparsityError(

@@ -203,6 +203,14 @@ def test_a_predictor_has_its_own_loss_alone():
     assert torch.equal(block.gate.linear.weight.grad, before)
 
 
+def test_a_predictor_may_learn_from_the_task_too():
+    block = block_with_gate(settings=half(learn_from_task=True))
+    x = torch.rand(3, 4, 8, 6, 6, requires_grad=True)
+    with record_gates(block):
+        block(x).sum().backward()
+    assert block.gate.linear.weight.grad.any()
+
+
 def test_the_loss_by_hand():
     block = block_with_gate(settings=half())
     x = torch.rand(3, 4, 8, 6, 6)
@@ -443,6 +451,7 @@ def test_without_weight_gates_stay_as_they_were_drawn():
             {"kind": "spatial", "target": "prune_fraction"},
             r"sparsity\.target: found 'prune_fraction' with kind",
         ),
+        ({"kind": "spatial", "learn_from_task": True}, r"sparsity\.learn_from_task: found true with kind"),
         ({"kind": "channel_predictor", "random": "fixed"}, r"sparsity\.random: found 'fixed' with kind"),
         ({"kind": "channel", "loss_weight": float("nan")}, r"sparsity\.loss_weight: found nan"),
         (
