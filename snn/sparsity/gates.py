@@ -93,9 +93,8 @@ class ChannelPredictor(LearnedGate):
     no other gradient unless it learns from the task too, and hands none to the spikes it looks at.
 
     Attributes:
-        scale: Brings the activities of the input channels, those of one sample and step, to mean 0 and
-            deviation 1; as published, nothing. Statistics of batches would be others in evaluation, and with
-            them the decisions.
+        scale: Brings the activity of each input channel to mean 0 and deviation 1, by running statistics in
+            training too: a batch's own would lead to other decisions in evaluation. As published, nothing.
         linear: From input channels to one logit an output channel.
     """
 
@@ -105,7 +104,7 @@ class ChannelPredictor(LearnedGate):
         if settings.published and in_channels > reference.PREDICTOR_WHOLE:
             features = -(-in_channels // reference.PREDICTOR_STEP)
         published = settings.published
-        self.scale = nn.Identity() if published else nn.LayerNorm(features, elementwise_affine=False)
+        self.scale = nn.Identity() if published else nn.BatchNorm1d(features, affine=False)
         self.linear = nn.Linear(features, channels)
 
     def forward(
@@ -130,8 +129,16 @@ class ChannelPredictor(LearnedGate):
         if self.settings.published:
             features = reference.published_features(frames)
         else:
-            features = self.scale(frames.mean(dim=(2, 3)))
+            features = self._scaled(frames.mean(dim=(2, 3)))
         return self.linear(features).float().unflatten(0, x.shape[:2])
+
+    def _scaled(self, rates: Tensor) -> Tensor:
+        if not isinstance(self.scale, nn.BatchNorm1d):
+            return rates
+        if self.training:
+            self.scale(rates)  # for its running statistics alone
+        mean, variance = self.scale.running_mean, self.scale.running_var
+        return functional.batch_norm(rates, mean, variance, training=False, eps=self.scale.eps)
 
     def decide(self, logits: Tensor) -> Tensor:
         """Return 1 for channels to compute, for logits [T, B, C]; see `SparsitySettings.target`."""
