@@ -37,5 +37,10 @@ class DownloadError(EventsError):
 
 def did_you_mean(found: object, known: Iterable[object]) -> str:
     """Return the end of a message that suggests the nearest known name; empty where none is near."""
-    near = get_close_matches(str(found), [str(name) for name in known], n=1)
+    names = [str(name) for name in known]
+    # The same words in another order are nearer than most of the letters.
+    words = sorted(str(found).split("-"))
+    near = [name for name in names if sorted(name.split("-")) == words] or get_close_matches(
+        str(found), names, n=1
+    )
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -111,9 +111,6 @@ def fit_clip(x: Tensor, *, levels: Sequence[float]) -> Tensor:
     Of more than 65,536 values evenly spaced ones are looked at.
     """
     x = x.flatten()[:: max(1, x.numel() // 65_536)]
-    largest = x.abs().max()
-    if largest == 0:
-        return largest
-    candidates = largest * torch.linspace(1 / 64, 1, 64, device=x.device, dtype=x.dtype)
+    candidates = x.abs().max() * torch.linspace(1 / 64, 1, 64, device=x.device, dtype=x.dtype)
     errors = [(x - nearest_level(x, alpha, levels=levels).values).square().sum() for alpha in candidates]
-    return candidates[torch.stack(errors).argmin()]
+    return candidates.take(torch.stack(errors).argmin())

@@ -215,7 +215,7 @@ def test_networks_that_are_refused(name, reason):
 def test_sums_that_could_overflow_are_refused():
     model = few_bit_network("vgg5", NEURONS["lt"])
     with pytest.raises(
-        ExportError, match=r"layer 'block1\.conv': its sums may take 66 bits, expected at most"
+        ExportError, match=r"layer 'block1\.conv': its sums may take 65 bits, expected at most"
     ):
         integer_network(plan_of(model), ExportSettings(FixedPoint(32), largest_count=2**31))
 
