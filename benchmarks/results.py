@@ -66,22 +66,35 @@ def run(folder: Path, network: str, variant: str, seed: int, recordings: Path | 
     return json.loads((path / "results.json").read_text()) | {"run": str(path)}
 
 
-def cost_of(run_folder: str) -> dict[str, Any]:
-    """Return what one sample of a run's network costs, kept beside the run."""
+def cost_of(run_folder: str) -> dict[str, float]:
+    """Return what one sample of a run's network costs, all layers together; kept beside the run."""
     path = Path(run_folder) / "cost.json"
     if not path.is_file():
-        path.write_text(json.dumps(pipelines("evaluate", run_folder, "--cost")["cost"]))
+        path.write_text(json.dumps(pipelines("evaluate", run_folder, "--cost")["cost"]["totals"]))
     return json.loads(path.read_text())
 
 
 def table(network: str, results: dict[str, list[dict[str, Any]]]) -> str:
     """Return the rows of a network as Markdown."""
-    lines = [f"\n{network}\n", "| | test accuracy | of seeds |", "|---|---|---|"]
+    lines = [
+        f"\n{network}\n",
+        "| | test accuracy | of seeds | weights, kB | membranes, kB | operations | energy, nJ |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for variant, runs in results.items():
         accuracies = [100 * one["test"]["accuracy"] for one in runs]
         deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        each = ", ".join(f"{accuracy:.1f}" for accuracy in accuracies)
-        lines.append(f"| {variant} | {statistics.mean(accuracies):.1f} ± {deviation:.1f} % | {each} |")
+        cost = cost_of(runs[0]["run"])
+        cells = [
+            variant,
+            f"{statistics.mean(accuracies):.1f} ± {deviation:.1f} %",
+            ", ".join(f"{accuracy:.1f}" for accuracy in accuracies),
+            f"{cost['weight_bytes'] / 1e3:.1f}",
+            f"{cost['membrane_bytes'] / 1e3:.1f}",
+            f"{cost['effective'] / 1e6:.2f} M",
+            f"{cost['energy_pj'] / 1e3:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
