@@ -573,7 +573,7 @@ class Aedat4Pass:
         window.have(there)
         start = window.at
         window.at += there
-        self._found[0] = start, window.at, position, size + HEADER_BYTES
+        self._found[0] = start, window.at, position, there + HEADER_BYTES
         self._last_cut = there < size
         return 1, start % 8 == 0
 
