@@ -83,6 +83,10 @@ class Checked:
             value = np.array(int(value) & (1 << 64) - 1, np.uint64).astype(self.array.dtype)
         self.array[index] = value
 
+    def reshape(self, *shape: Any) -> "Checked":
+        """Return the same elements in another shape."""
+        return Checked(self.array.reshape(*shape))
+
     def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
         """Return the array, for NumPy's functions."""
         return self.array

@@ -13,7 +13,7 @@ from events import seek
 from events.errors import ConfigError, EventsError
 from events.readers.registry import identify, open_recording
 from events.recording import EVENT_DTYPE, EventBuffer, FileReport, ReadOptions
-from events.writers.registry import WRITERS, write_recording
+from events.writers.registry import write_recording
 
 # Subclasses share these tests, and each example overwrites the file of the one before.
 SUBCLASSED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
@@ -239,14 +239,9 @@ class ReaderSuite:
         except EventsError as error:
             return None, str(error), FileReport(str(path), self.format)
 
-    def skip_unless_written(self) -> None:
-        if self.format not in WRITERS:
-            pytest.skip(f"{self.format} is only read")
-
     @settings(max_examples=25, deadline=None, suppress_health_check=SUBCLASSED)
     @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), max_events=st.integers(1, 400))
     def test_what_is_written_is_read_back(self, tmp_path, seed, n, max_events):
-        self.skip_unless_written()
         events = random_events(seed, n, sensor_hw=self.sensor_hw, span_us=self.span_us)
         before = events.copy()
         path = tmp_path / "written"
@@ -257,7 +252,6 @@ class ReaderSuite:
         assert report["first_damage_byte"] is None
 
     def test_writer_takes_chunks_and_gives_the_same_bytes_every_time(self, tmp_path):
-        self.skip_unless_written()
         events = self.some_events(500)
         for name, given_events in (("a", events), ("b", events), ("c", iter([events[:123], events[123:]]))):
             write_recording(tmp_path / name, given_events, format=self.format, sensor_hw=self.sensor_hw)

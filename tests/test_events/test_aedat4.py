@@ -320,6 +320,18 @@ def test_last_packet_cut(tmp_path, damage, table):
             open_recording(path, ReadOptions(damage="strict")).read()
 
 
+@pytest.mark.parametrize("damage", ["skip", "salvage"])
+def test_of_a_cut_packet_only_bytes_that_are_there_are_passed_over(tmp_path, damage):
+    events = some_events(50)
+    cut = struct.pack("<ii", 0, 250_000) + bytes(range(200, 250)) * 10
+    path = save(tmp_path / "a", packet(0, plain_payload(events)), cut)
+    recording = open_recording(path, ReadOptions(damage=damage))
+    np.testing.assert_array_equal(recording.read(), events)
+    report = recording.report
+    assert report.bytes_skipped == len(cut)
+    assert report.bytes_read == path.stat().st_size - len(cut)
+
+
 def test_blocks_of_a_cut_packet_that_still_unpack_are_kept(tmp_path):
     """An LZ4 frame is made of blocks of 64 KiB, 4096 events."""
     events = some_events(20_000)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from neurobench.metrics.utils import layers as neurobench
+from spikingjelly.activation_based import op_counter
 from torch import nn
 
 from snn.cost.counter import count_operations
@@ -51,16 +53,14 @@ def ours(layer, x):
 @pytest.mark.parametrize("values", [(0, 1), (-1, 0, 1), (0, 0.5, 2.5)])
 @pytest.mark.parametrize("index", range(6))
 def test_neurobench_counts_the_same_operations(values, index):
-    macs = pytest.importorskip("neurobench.metrics.utils.layers", reason="see Makefile")
     layer, x = layers(values)[index]
-    expected, spiking = macs.single_layer_MACs(x, layer)
+    expected, spiking = neurobench.single_layer_MACs(x, layer)
     count = ours(layer, x)
     assert count.effective == expected > 0
     assert (count.values <= Values.TERNARY) == spiking
 
 
 def test_neurobench_counts_the_same_in_a_network():
-    macs = pytest.importorskip("neurobench.metrics.utils.layers", reason="see Makefile")
     model, frames = network("resnet18"), sparse(2, 2, 2, 32, 32, values=(-1, 0, 1))
     inputs = {}
     for name, layer, _ in weight_layers(model):
@@ -68,7 +68,7 @@ def test_neurobench_counts_the_same_in_a_network():
     with torch.no_grad(), count_operations(model) as counter:
         model(frames)
     for name, layer, _ in weight_layers(model):
-        expected, spiking = macs.single_layer_MACs(inputs[name], layer)
+        expected, spiking = neurobench.single_layer_MACs(inputs[name], layer)
         count = counter.layers[name]
         assert count.effective == expected, name
         if count.values != Values.NONE:
@@ -77,20 +77,18 @@ def test_neurobench_counts_the_same_in_a_network():
 
 @pytest.mark.parametrize("index", range(6))
 def test_spikingjelly_counts_the_same_operations(index):
-    counters = pytest.importorskip("spikingjelly.activation_based.op_counter", reason="see Makefile")
     layer, x = layers((0, 1))[index]
-    theirs = counters.SynOpCounter()
-    with torch.no_grad(), counters.DispatchCounterMode([theirs]):
+    theirs = op_counter.SynOpCounter()
+    with torch.no_grad(), op_counter.DispatchCounterMode([theirs]):
         layer(x)
     assert ours(layer, x).effective == theirs.get_total() > 0
 
 
 @pytest.mark.parametrize("name", ["vgg5", "mobilenet_depthwise"])
 def test_spikingjelly_counts_the_same_in_a_binary_network(name):
-    counters = pytest.importorskip("spikingjelly.activation_based.op_counter", reason="see Makefile")
     model, frames = network(name), sparse(2, 3, 2, 32, 32, values=(0, 0, 1))
-    theirs = counters.SynOpCounter()
-    with torch.no_grad(), counters.DispatchCounterMode([theirs]):
+    theirs = op_counter.SynOpCounter()
+    with torch.no_grad(), op_counter.DispatchCounterMode([theirs]):
         model(frames)
     with torch.no_grad(), count_operations(model) as counter:
         model(frames)
