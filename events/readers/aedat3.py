@@ -143,6 +143,7 @@ class Aedat3Recording(PacketRecording):
         layout = Aedat3Layout(*sensor_hw, upward, strict)
         return Aedat3Pass(self._source, layout, self.facts["header_bytes"], options.damage, report)
 
+    @property
     def _most_events(self) -> int:
         """Return more events than the file has room for."""
         return self._source.size // EVENT_BYTES + 1

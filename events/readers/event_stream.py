@@ -15,25 +15,21 @@ are missing shorten all later times. Source: neuromorphic-paris/event_stream, RE
 """
 
 import os
-from collections.abc import Iterator
-from copy import deepcopy
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numba import njit
 
-from events.errors import ConfigError, DamagedRecording, UnknownFormat
+from events.errors import DamagedRecording, UnknownFormat
 from events.readers.conventions import only_plain_conventions
+from events.readers.pass_recording import PassRecording
 from events.readers.source import Source, open_descriptor
 from events.recording import (
-    DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
-    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
-    Recording,
 )
 
 ES_MARK = b"Event Stream"
@@ -94,7 +90,7 @@ def open_event_stream(source: Source, options: ReadOptions) -> "EventStreamRecor
     return EventStreamRecording(source, options, kind, (height, width))
 
 
-class EventStreamRecording(Recording):
+class EventStreamRecording(PassRecording):
     """An Event Stream of a DVS or an ATIS.
 
     `sensor_hw` of the options leaves out the events outside it; y is counted from the top of the sensor that
@@ -118,26 +114,6 @@ class EventStreamRecording(Recording):
         self._damage = options.damage
         self._kind = kind
         self._header_hw = header_hw
-        self._reading: EventStreamPass | None = None  # of the iterator that yielded last
-
-    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
-        yield from self._decode(self._new_pass(), max_events)
-
-    def bookmark(self) -> Bookmark | None:
-        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
-        if self._reading is None or self._source.open_ended:
-            return None
-        return Bookmark(self._reading.place, deepcopy(self.report))
-
-    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events behind a bookmark; see `Recording.decode_from`."""
-        self.report = deepcopy(place.report)
-        yield from self._decode(self._pass(place.at), max_events)
-
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Decode all events straight into a buffer; see `Recording.read_into`."""
@@ -156,23 +132,12 @@ class EventStreamRecording(Recording):
         """More events than the file can hold."""
         return self._source.size // RECORD_BYTES + 1
 
-    def _decode(self, reading: "EventStreamPass", max_events: int) -> Iterator[np.ndarray]:
-        """Yield what a pass still has to give."""
-        if max_events < 1:
-            raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        out = np.empty(min(max_events, self._most_events), EVENT_DTYPE)
-        with reading:
-            while n := reading.fill(out):
-                self._reading = reading
-                yield out[:n]
-            reading.finish()
-
     def _new_pass(self) -> "EventStreamPass":
         """Return a pass from the first event that fills a new report."""
         self.report = FileReport(str(self.path), "es", bytes_total=self._source.size)
-        return self._pass((HEADER_BYTES, np.zeros(STATE_LENGTH, np.int64)))
+        return self._pass_behind((HEADER_BYTES, np.zeros(STATE_LENGTH, np.int64)))
 
-    def _pass(self, place: tuple[int, np.ndarray]) -> "EventStreamPass":
+    def _pass_behind(self, place: tuple[int, np.ndarray]) -> "EventStreamPass":
         """Return a pass from a place that goes on with the report."""
         return EventStreamPass(
             self._source, self._kind, self._header_hw, self.sensor_hw, self._damage, self.report, place

@@ -1,7 +1,6 @@
 """A recording made of words of one length, most of which need those before: Prophesee's RAW encodings."""
 
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
@@ -9,8 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from events.errors import ConfigError, DamagedRecording
+from events.errors import DamagedRecording
 from events.readers.byte_window import ByteWindow
+from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
 from events.readers.prophesee_clock import (
     BACKWARD,
     DAMAGED,
@@ -29,14 +29,11 @@ from events.readers.prophesee_header import PropheseeHeader, read_header
 from events.readers.prophesee_step import SEARCH_BYTES, find_words
 from events.readers.source import Source
 from events.recording import (
-    DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
     TRIGGER_DTYPE,
-    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
-    Recording,
 )
 
 # Rows and columns have 11 bits in all encodings.
@@ -272,7 +269,7 @@ class WordPass:
             report.t_last_us = int(events["t"][-1])
 
 
-class WordRecording(Recording):
+class WordRecording(PassRecording):
     """A recording made of words of one length.
 
     Attributes:
@@ -306,7 +303,6 @@ class WordRecording(Recording):
         self._options = options
         self._header = header
         self.encoding = encoding if encoding_of is None else encoding_of(header)
-        self._reading: WordPass | None = None  # of the iterator that yielded last
         self._sensor_hw = options.sensor_hw or header.sensor_hw
 
     @cached_property
@@ -316,46 +312,9 @@ class WordRecording(Recording):
             return self._sensor_hw
         if self._source.open_ended:  # nothing can be read ahead
             return LARGEST_HW
-        last_y = last_x = 0
-        out = np.empty(SCRATCH_EVENTS, EVENT_DTYPE)
-        lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
-        with self._pass(LARGEST_HW, lenient, FileReport("", self.format)) as reading:
-            while n := reading.fill(out):
-                last_y = max(last_y, int(out["y"][:n].max()))
-                last_x = max(last_x, int(out["x"][:n].max()))
+        reading = self._pass(LARGEST_HW, lenient(self._options), FileReport("", self.format))
+        last_y, last_x = last_row_and_column(reading, room=SCRATCH_EVENTS)
         return last_y + 1, last_x + 1
-
-    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
-        yield from self._decode(self._new_pass(), max_events)
-
-    def bookmark(self) -> Bookmark | None:
-        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
-        if self._reading is None or self._source.open_ended:
-            return None
-        return Bookmark(self._reading.place, deepcopy(self.report))
-
-    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events behind a bookmark; see `Recording.decode_from`."""
-        self.report = deepcopy(place.report)
-        reading = self._pass(self.sensor_hw, self._options, self.report)
-        reading.go_to(place.at)
-        yield from self._decode(reading, max_events)
-
-    def _decode(self, reading: WordPass, max_events: int) -> Iterator[np.ndarray]:
-        """Yield what a pass still has to give."""
-        if max_events < 1:
-            raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        out = np.empty(min(max_events, self._most_events), EVENT_DTYPE)
-        with reading:
-            while n := reading.fill(out):
-                self._reading = reading
-                yield out[:n]
-            reading.finish()
-
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Decode all events straight into a buffer; see `Recording.read_into`."""
@@ -399,6 +358,12 @@ class WordRecording(Recording):
         if self._most_events == 0:
             self.report.notes.append("no events: no whole word in the file")
         return self._pass(sensor_hw, self._options, self.report)
+
+    def _pass_behind(self, place: tuple[int, int, np.ndarray]) -> WordPass:
+        """Return a pass from where another stood; see `PassRecording`."""
+        reading = self._pass(self.sensor_hw, self._options, self.report)
+        reading.go_to(place)
+        return reading
 
     def _pass(
         self,

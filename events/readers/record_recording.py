@@ -1,25 +1,22 @@
 """A recording made of records of fixed length: AEDAT 1.0, AEDAT 2.0 and the 5-byte format."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from events.errors import ConfigError, DamagedRecording
+from events.errors import DamagedRecording
+from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
 from events.readers.record_clock import HALF_WRAP_US, new_clock
 from events.readers.record_layout import IN_STEP_US, SALVAGE, SKIP, STRICT, RecordLayout
 from events.readers.record_pass import RecordPass, RecordPlace, first_place
 from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
-    EVENT_DTYPE,
-    Bookmark,
     EventBuffer,
     FileReport,
     ReadOptions,
-    Recording,
 )
 
 POLICIES = {"skip": SKIP, "strict": STRICT, "salvage": SALVAGE}
@@ -46,7 +43,7 @@ class PlainRecords(NamedTuple):
     limit_us: int
 
 
-class RecordRecording(Recording):
+class RecordRecording(PassRecording):
     """A recording made of records of fixed length."""
 
     def __init__(
@@ -89,7 +86,6 @@ class RecordRecording(Recording):
         self._data_offset = data_offset
         self._max_records = max_records
         self._header_damage = header_damage
-        self._reading: RecordPass | None = None
         layout = layout_for((1, 1))
         self._record_bytes = layout.record_bytes
         self._last_yx = layout.y_mask, layout.x_mask  # largest row and column that an address can say
@@ -101,13 +97,10 @@ class RecordRecording(Recording):
             return self._sensor_hw
         if self._source.open_ended:  # nothing can be read ahead: the largest there is
             return self._guess_sensor(*self._last_yx)
-        last_y = last_x = 0
-        out = np.empty(min(self.record_count, DEFAULT_CHUNK_EVENTS), EVENT_DTYPE)
-        lenient = replace(self._options, damage="salvage" if self._options.damage == "salvage" else "skip")
-        with self._pass(self._guess_sensor(*self._last_yx), lenient, FileReport("", self.format)) as reading:
-            while n := reading.fill(out):
-                last_y = max(last_y, int(out["y"][:n].max()))
-                last_x = max(last_x, int(out["x"][:n].max()))
+        largest_hw = self._guess_sensor(*self._last_yx)
+        reading = self._pass(largest_hw, lenient(self._options), FileReport("", self.format))
+        room = min(self.record_count, DEFAULT_CHUNK_EVENTS)
+        last_y, last_x = last_row_and_column(reading, room=room)
         return self._guess_sensor(last_y, last_x)
 
     @property
@@ -116,36 +109,10 @@ class RecordRecording(Recording):
         count = (self._source.size - self._data_offset) // self._record_bytes
         return count if self._max_records is None else min(count, self._max_records)
 
-    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
-        if max_events < 1:
-            raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        yield from self._chunks_of(self._new_pass(), max_events)
-
-    def _chunks_of(self, reading: RecordPass, max_events: int) -> Iterator[np.ndarray]:
-        """Yield the events of a pass."""
-        out = np.empty(min(self.record_count, max_events), EVENT_DTYPE)
-        self._reading = reading
-        with reading:
-            while n := reading.fill(out):
-                yield out[:n]
-            reading.finish()
-
-    def bookmark(self) -> Bookmark | None:
-        """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
-        if self._reading is None or self._source.open_ended:
-            return None
-        return Bookmark(self._reading.place, self.report.copy())
-
-    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events behind a bookmark; see `Recording.decode_from`."""
-        self.report = place.report.copy()
-        reading = self._pass_from(place.at, self.sensor_hw, self._options, self.report)
-        yield from self._chunks_of(reading, max_events)
-
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
+    @property
+    def _most_events(self) -> int:
+        """Events that the file has room for."""
+        return self.record_count
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Decode all events straight into a buffer; see `Recording.read_into`."""
@@ -201,6 +168,10 @@ class RecordRecording(Recording):
             report.notes.append(self._header_damage)
         clock = new_clock(repair=options.timestamps == "dat2mat")
         return self._pass_from(first_place(self._data_offset, clock), sensor_hw, options, report)
+
+    def _pass_behind(self, place: RecordPlace) -> RecordPass:
+        """Return a pass from where another stood; see `PassRecording`."""
+        return self._pass_from(place, self.sensor_hw, self._options, self.report)
 
     def _pass_from(
         self, place: RecordPlace, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport
