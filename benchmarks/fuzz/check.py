@@ -5,8 +5,13 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
+
+import events.seek
 from events.errors import EventsError
+from events.readers import aedat4_seek
 from events.readers.registry import READERS, open_recording
 from events.recording import ReadOptions, Recording
 
@@ -18,6 +23,10 @@ MEMORY_FIXED = 48 << 20
 CHUNK = 1 << 12
 # Events before a bookmark.
 FEW = 40
+# Events of a file of which ranges are compared with the whole.
+MOST_KEPT = 1 << 13
+# Events in a block of an index, few, that even these have some.
+BLOCK_EVENTS = 64
 
 
 class Broken(AssertionError):
@@ -33,14 +42,14 @@ def check(path: Path, *, formats: tuple[str | None, ...]) -> int:
         Broken: Something that must hold does not.
         Exception: Anything but an `EventsError` is a fault too.
     """
-    events = 0
+    count = 0
     for format in formats:
         for damage in ("strict", "skip", "salvage"):
             options = ReadOptions(format=format, damage=damage, columns="t:us,x,y,p")
             faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.stderr)
             before = start_peak()
             try:
-                events = read(path, options)
+                count = read(path, options)
             except EventsError as error:
                 if "\n" in str(error) or not str(error):
                     raise Broken(f"message is not one line: {str(error)!r}") from error
@@ -49,7 +58,7 @@ def check(path: Path, *, formats: tuple[str | None, ...]) -> int:
                 faulthandler.cancel_dump_traceback_later()
             if peak > MEMORY_TIMES * path.stat().st_size + MEMORY_FIXED:
                 raise Broken(f"{peak} bytes of memory for a file of {path.stat().st_size}")
-    return events
+    return count
 
 
 def start_peak() -> int:
@@ -68,11 +77,13 @@ def read(path: Path, options: ReadOptions) -> int:
     """Read a recording in small chunks and check what comes; return how many events."""
     recording = open_recording(path, options)
     height, width = recording.sensor_hw
-    count = 0
+    count, kept = 0, []
     for chunk in recording.chunks(count=CHUNK):
         if len(chunk) == 0 or int(chunk["x"].max()) >= width or int(chunk["y"].max()) >= height:
             raise Broken(f"a chunk of {len(chunk)} events that are not all on the sensor of {height}x{width}")
         count += len(chunk)
+        if count <= MOST_KEPT:
+            kept.append(chunk.copy())
     report = recording.report
     if report.events != count:
         raise Broken(f"report says {report.events} events of {count}")
@@ -84,6 +95,12 @@ def read(path: Path, options: ReadOptions) -> int:
     recording.triggers()
     if count:
         go_on(open_recording(path, options), count, report.as_dict())
+    if 0 < count <= MOST_KEPT:
+        with (
+            mock.patch.object(events.seek, "BLOCK_EVENTS", BLOCK_EVENTS),
+            mock.patch.object(aedat4_seek, "BLOCK_EVENTS", BLOCK_EVENTS),
+        ):
+            seek(open_recording(path, options), np.concatenate(kept))
     return count
 
 
@@ -99,3 +116,27 @@ def go_on(recording: Recording, count: int, report: dict[str, Any]) -> None:
         raise Broken(
             f"{before} events, and {after} from a bookmark on, of {count}: {recording.report}, {report}"
         )
+
+
+def seek(recording: Recording, whole: np.ndarray) -> None:
+    """Check that a range holds the events of the whole that lie in it, read through and by the index.
+
+    A recording whose own table leads to a range may hold other events than the table tells of elsewhere:
+    all that lie in the range is what can be asked.
+    """
+    start, stop = len(whole) // 3, len(whole) - len(whole) // 3
+    start_us, stop_us = np.quantile(whole["t"], (0.4, 0.6), method="nearest").tolist()
+    in_time = (whole["t"] >= start_us) & (whole["t"] < stop_us)
+    ranges = [
+        ({"start_event": start, "stop_event": stop}, whole[start:stop]),
+        ({"start_us": start_us, "stop_us": stop_us}, whole[in_time]),
+        ({"start_us": start_us}, whole[whole["t"] >= start_us]),
+    ]
+    for limits, wanted in ranges * 2:
+        found = np.concatenate([whole[:0], *(chunk.copy() for chunk in recording.chunks(**limits))])
+        if recording.report.format == "aedat4" and len(recording.report.notes):
+            late = "stop_us" in limits and np.any(found["t"] >= stop_us)
+            if late or ("start_us" in limits and np.any(found["t"] < start_us)):
+                raise Broken(f"{limits} gives events outside it")
+        elif not np.array_equal(found, wanted):
+            raise Broken(f"{limits} gives {len(found)} events of {len(wanted)}: {recording.report}")
