@@ -16,6 +16,7 @@ import numpy as np
 from pipelines.errors import RunError
 from pipelines.experiment import Experiment
 from pipelines.settings_tree import as_table, build_settings, to_toml
+from snn.whole_file import whole_file
 
 # Distributions whose version can change a result.
 RECORDED_VERSIONS = (
@@ -117,7 +118,7 @@ class RunFolder:
     def keep_metrics(self, epochs: int) -> None:
         """Leave out epochs after the given number: they are done again by a resumed run."""
         kept = [record for record in self.read_metrics() if record["epoch"] <= epochs]
-        _write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        _write_whole(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def new_run_folder(experiment: Experiment, out: Path | None, *, root: Path = Path("runs")) -> RunFolder:
@@ -156,10 +157,9 @@ def _version(name: str) -> str | None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    _write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _write_whole(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import cli
+from pipelines.cli import names
 from pipelines.display import Silent
 from pipelines.settings_tree import build_settings
 from snn.models.registry import MODELS
@@ -171,10 +172,10 @@ def test_errors_are_one_line_with_an_exit_code(arguments, code, message, tmp_pat
 
 
 def test_help_teaches_the_models_neurons_and_executors_there_are():
-    assert tuple(cli.MODELS) == tuple(MODELS)
-    assert tuple(cli.NEURONS) == tuple(NEURONS)
-    assert tuple(cli.MEMBRANES) == tuple(MEMBRANES)
-    assert tuple(cli.EXECUTORS) == EXECUTORS
+    assert tuple(names.MODELS) == tuple(MODELS)
+    assert tuple(names.NEURONS) == tuple(NEURONS)
+    assert tuple(names.MEMBRANES) == tuple(MEMBRANES)
+    assert tuple(names.EXECUTORS) == EXECUTORS
     shown = run("run", "classify", "--help").stdout
     assert all(f"{name}: " in shown for name in (*MODELS, *NEURONS, *MEMBRANES, *EXECUTORS))
 
@@ -213,7 +214,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(experiment_file, store_path, tmp_pat
             if activity.startswith("epoch   2"):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli, "_display", Interrupts)
+    monkeypatch.setattr("pipelines.cli.classify.display_here", Interrupts)
     result = run("run", "classify", experiment_file, "--data", store_path, "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert f"pipelines run classify --resume {tmp_path}/run" in result.stderr

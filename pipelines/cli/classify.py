@@ -1,0 +1,254 @@
+"""`pipelines run classify`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from events.errors import did_you_mean
+from pipelines.cli.names import EXECUTORS, MEMBRANES, MODELS, NEURONS, explained
+from pipelines.cli.terminal import INTERRUPTED, JsonOption, display_here, reported
+from pipelines.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from pipelines.classify import ClassifyOutcome
+    from pipelines.experiment import Experiment
+
+
+def classify(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="TOML file, or a name shown by `pipelines experiments` (default: digits).",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Store made by `events convert`, or a folder of recordings.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="What the folder of recordings is: a name shown by `events datasets`.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"The network. {explained(MODELS)}", show_default=False),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Factor on the channels of every layer; 1 is as published.", show_default=False),
+    ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Neurons of every layer. {explained(NEURONS)}", show_default=False
+        ),
+    ] = None,
+    membrane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Levels of the membrane between steps. {explained(MEMBRANES)}",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS",
+            help="Bits of the weights: 2, 3, 4, 8, or 32 for float. First and last layer and shortcuts stay "
+            "in float; --set model.weights.first_bits=8 and the like change that.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights of a run's best epoch; a run in float goes on with few bits.",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"What computes the neurons. {explained(EXECUTORS)}", show_default=False
+        ),
+    ] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Only try it: digits made here in place of the data, a narrow network, one epoch; a minute.",
+        ),
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run (default: runs/NAME-TIME).", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes: one for each GPU, or on the CPU as many as given.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a classifier and report how good it is.
+
+    Makes or converts the data if that has not been done, trains, chooses the best epoch on validation
+    samples, tests it once, and writes a run folder with report.html, checkpoints, metrics and settings.
+    Ctrl-C saves and ends; --resume goes on.
+
+    Examples:
+
+      pipelines run classify                                   handwritten digits, made here
+
+      pipelines run classify --set training.epochs=5           a shorter run
+
+      pipelines run classify nmnist --data path/to/N-MNIST     N-MNIST recordings
+
+      pipelines run classify my.toml --data my.zarr --seed 1   own settings, own store
+
+      pipelines run classify --model resnet19 --width 0.25     another network, a quarter as wide
+
+      pipelines run classify --neuron mlif                     other neurons
+
+      pipelines run classify --neuron mlif --set model.neuron.lanes=4
+
+      pipelines run classify --weights 2 --membrane ternary    weights and membranes of three levels
+
+      pipelines run classify cifar10_resnet19 --smoke          try a recipe, without its data
+
+      pipelines run classify cifar10_resnet19 --data CIFAR10   the folder with cifar-10-python.tar.gz
+
+      pipelines run classify --resume runs/digits-20260101-120000
+    """
+    with reported():
+        from pipelines.run_folder import RunFolder, new_run_folder
+
+        changes = _changes(
+            assignments,
+            data=data,
+            dataset=dataset,
+            seed=seed,
+            devices=devices,
+            model=model,
+            width=width,
+            neuron=neuron,
+            membrane=membrane,
+            weights=weights,
+            start=start,
+            executor=executor,
+        )
+        if resume is not None:
+            _refuse_with_resume(experiment, [*changes, *["--smoke"] * smoke], out)
+            folder = RunFolder(resume)
+            settings = folder.experiment()
+        else:
+            if smoke and data is not None:
+                raise ExperimentError(
+                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
+                )
+            settings = _load(experiment, changes, smoke=smoke)
+            folder = new_run_folder(settings, out)
+        with display_here() as display:
+            display.say(f"{settings.name:9} {settings.description}")
+            from pipelines.classify import run_classify
+
+            outcome = run_classify(settings, folder.path, resume=resume is not None, display=display)
+        if not outcome.completed:
+            _say_how_to_resume(folder.path)
+            raise typer.Exit(INTERRUPTED)
+        if as_json:
+            print(
+                json.dumps({"run": str(folder.path), "store": str(outcome.store)} | (outcome.results or {}))
+            )
+        else:
+            _say_what_came_out(settings, outcome)
+
+
+def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
+    """Return `--set` values and the options that are short for one."""
+    names = {
+        "data": "data.source",
+        "dataset": "data.dataset",
+        "seed": "seed",
+        "devices": "training.devices",
+        "model": "model.name",
+        "width": "model.width",
+        "neuron": "model.neuron.preset",
+        "membrane": "model.neuron.membrane.preset",
+        "weights": "model.weights.bits",
+        "start": "training.start_from",
+        "executor": "model.executor",
+    }
+    changes = list(assignments or [])
+    for option, value in options.items():
+        if value is not None:
+            value = "float" if (option, value) == ("membrane", "none") else value
+            _check_name(option, value)
+            changes.append(
+                f"{names[option]}={value if isinstance(value, int | float) else json.dumps(str(value))}"
+            )
+    return changes
+
+
+def _check_name(option: str, value: Any) -> None:
+    """Raise ExperimentError where the name after an option is not known."""
+    known = {"model": MODELS, "neuron": NEURONS, "membrane": MEMBRANES, "executor": EXECUTORS}.get(option)
+    if known is not None and value not in known:
+        raise ExperimentError(
+            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
+        )
+
+
+def _load(experiment: str | None, changes: list[str], *, smoke: bool) -> "Experiment":
+    from pipelines.experiment import DEFAULT_EXPERIMENT, load_experiment
+
+    return load_experiment(experiment or DEFAULT_EXPERIMENT, changes, smoke=smoke)
+
+
+def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | None) -> None:
+    if experiment is not None or changes or out is not None:
+        raise ExperimentError(
+            "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
+            "--dataset, --model, --width, --neuron, --executor, --seed, --devices, --smoke and --out, "
+            "or start a new run"
+        )
+
+
+def _say_how_to_resume(run: Path) -> None:
+    print(f"\nsaved; go on with:\n  pipelines run classify --resume {run}", file=sys.stderr)
+
+
+def _say_what_came_out(settings: "Experiment", outcome: "ClassifyOutcome") -> None:
+    """Print where everything is and what to do next."""
+    results, folder = outcome.results or {}, outcome.folder
+    test = results["test"]
+    print(f"""
+test accuracy {100 * test["accuracy"]:.1f} % of {test["samples"]} samples, epoch {results["best_epoch"]}
+
+report        {folder.report}
+checkpoint    {folder.checkpoints / "best.pt"}
+store         {outcome.store}
+
+next, with your own recordings, one folder for each class:
+  events convert folder MY_RECORDINGS my.zarr --split random:0:0.9
+  pipelines run classify {folder.settings_toml} --data my.zarr""")
