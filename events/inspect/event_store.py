@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from events.inspect.text import class_text, said_bytes, settings_text
+from events.inspect.text import origin_rows, said_bytes, settings_text
 from events.store.event_creation import row_bytes
 from events.store.event_reader import EventStore
 
@@ -76,7 +76,7 @@ def event_store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     named = ", ".join(f"{number} is {path}" for number, path in enumerate(info["first_recordings"]))
     size = f"{said_bytes(info['event_bytes'])}" if info["event_bytes"] else "unknown size"
     each = f", {info['bytes_per_event']:.2f} bytes each" if info["bytes_per_event"] else ""
-    rows = [
+    return [
         ("state", "complete" if info["complete"] else "UNFINISHED: run the same conversion again"),
         ("dataset", f"{info['dataset']}, split rule {info['split_rule']}"),
         ("recordings", f"{recordings['ok']:,} ok, {recordings['failed']:,} failed{missing}"),
@@ -87,10 +87,5 @@ def event_store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
             "source",
             f"{source.get('root_name', 'unknown')}: {source['files']:,} files, {said_bytes(source['bytes'])}",
         ),
-        ("config", str(info["config_hash"])),
-        ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
+        *origin_rows(info),
     ]
-    rows += [("class", class_text(name, counts)) for name, counts in info["classes"].items()]
-    rows += [("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]]
-    rows += [("noticed", problem) for problem in info["listing_problems"]]
-    return rows

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from events.datasets.listing import SPLIT_NAMES
-from events.inspect.text import class_text, said_bytes, settings_text
+from events.inspect.text import origin_rows, said_bytes, settings_text
 from events.store.layout import STATUS_OK, shard_name
 from events.store.reader import FrameStore, open_store
 
@@ -93,7 +93,7 @@ def store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what `store_info` found as pairs of a name and its text."""
     samples, source = info["samples"], info["source"] or {}
     missing = f", {samples['missing']:,} missing" if samples["missing"] else ""
-    rows = [
+    return [
         ("state", "complete" if info["complete"] else "UNFINISHED: run the same conversion again"),
         ("dataset", f"{info['dataset']}, split rule {info['split_rule']}"),
         ("samples", f"{samples['ok']:,} ok, {samples['failed']:,} failed{missing}"),
@@ -106,13 +106,8 @@ def store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
             f"{source.get('root_name')}: {source.get('files', 0):,} files, "
             f"{said_bytes(source.get('bytes', 0))}",
         ),
-        ("config", str(info["config_hash"])),
-        ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
+        *origin_rows(info),
     ]
-    rows += [("class", class_text(name, counts)) for name, counts in info["classes"].items()]
-    rows += [("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]]
-    rows += [("noticed", problem) for problem in info["listing_problems"]]
-    return rows
 
 
 def _content_rows(info: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,6 +15,17 @@ def settings_text(settings: dict[str, Any] | None) -> str:
     return ", ".join(f"{name} {one_line(value)}" for name, value in given.items())
 
 
+def origin_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the last rows on a store: how it was made, its classes, and what went wrong."""
+    return [
+        ("config", str(info["config_hash"])),
+        ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
+        *(("class", class_text(name, counts)) for name, counts in info["classes"].items()),
+        *(("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]),
+        *(("noticed", problem) for problem in info["listing_problems"]),
+    ]
+
+
 def one_line(value: object) -> str:
     """Return a value as text of one line that is not too long for a terminal."""
     text = " ".join(_joined(value).split())

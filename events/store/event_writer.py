@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,13 @@ from events.store.event_reader import EVENT_STORE_DATASET
 from events.store.event_task import EventJob, convert_recordings
 from events.store.layout import Codec, differences, read_settings, source_identity, source_rows
 from events.store.manifest import ManifestWriter, read_manifest
-from events.store.outcome import ConvertProgress, FileFailure, ProgressCallback, damage_warning
+from events.store.outcome import (
+    ConvertProgress,
+    EventsSummary,
+    FileFailure,
+    ProgressCallback,
+    damage_warning,
+)
 from events.store.task import JobSource
 from events.store.writer import is_free, only_writer, read_destination, remove_store, sweep, write_errors
 
@@ -35,39 +40,6 @@ JOB_BYTES = 16 << 20
 JOB_RECORDINGS = 64
 # Each worker gets that many tasks, where there are recordings enough.
 JOBS_PER_WORKER = 8
-
-
-@dataclass(frozen=True)
-class EventsSummary:
-    """What a conversion to an event store did.
-
-    Attributes:
-        path: The store.
-        files, ok, failed: Recordings in all, converted, and not to be read.
-        damaged: Converted recordings in which a reader passed over damage.
-        kept: Recordings that an earlier run had converted.
-        events: Events in the store.
-        stored_bytes: Bytes of all shards.
-        seconds: Wall time of this run.
-        failures: One for each failed recording.
-        warnings: What a person should know, one line each.
-    """
-
-    path: Path
-    files: int
-    ok: int
-    failed: int
-    damaged: int
-    kept: int
-    events: int
-    stored_bytes: int
-    seconds: float
-    failures: tuple[FileFailure, ...]
-    warnings: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the summary as plain JSON types."""
-        return asdict(self) | {"path": str(self.path)}
 
 
 def convert_events(

@@ -37,19 +37,14 @@ class FileFailure:
 
 
 @dataclass(frozen=True)
-class ConvertSummary:
-    """What a conversion did.
+class Summary:
+    """What a conversion to a store did.
 
     Attributes:
         path: The store.
-        files: Recordings in the store.
-        ok, failed: How many were converted, and how many could not be.
+        files, ok, failed: Recordings in all, converted, and not to be read.
         damaged: Converted recordings in which a reader passed over damage.
-        shards_written, shards_kept: Shards made by this run, and found finished.
-        events: Events in all frames.
-        saturated_pixels, saturated_samples: Pixels that reached the largest value, and samples with any.
-        bytes_written: Bytes of the shards made by this run.
-        frame_bytes: Bytes of all shards.
+        events: Events in the store.
         seconds: Wall time of this run.
         failures: One for each failed recording.
         warnings: What a person should know, one line each.
@@ -60,13 +55,7 @@ class ConvertSummary:
     ok: int
     failed: int
     damaged: int
-    shards_written: int
-    shards_kept: int
     events: int
-    saturated_pixels: int
-    saturated_samples: int
-    bytes_written: int
-    frame_bytes: int
     seconds: float
     failures: tuple[FileFailure, ...]
     warnings: tuple[str, ...]
@@ -74,6 +63,38 @@ class ConvertSummary:
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain JSON types."""
         return asdict(self) | {"path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class ConvertSummary(Summary):
+    """What a conversion to frames did.
+
+    Attributes:
+        shards_written, shards_kept: Shards made by this run, and found finished.
+        saturated_pixels, saturated_samples: Pixels that reached the largest value, and samples with any.
+        bytes_written: Bytes of the shards made by this run.
+        frame_bytes: Bytes of all shards.
+    """
+
+    shards_written: int
+    shards_kept: int
+    saturated_pixels: int
+    saturated_samples: int
+    bytes_written: int
+    frame_bytes: int
+
+
+@dataclass(frozen=True)
+class EventsSummary(Summary):
+    """What a conversion to an event store did.
+
+    Attributes:
+        kept: Recordings that an earlier run had converted.
+        stored_bytes: Bytes of all shards.
+    """
+
+    kept: int
+    stored_bytes: int
 
 
 ProgressCallback = Callable[[ConvertProgress], None]

@@ -6,8 +6,6 @@ The file is a zip archive that `numpy.load` opens: one `.npy` for each array, `L
 
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from snn.errors import ExportError
+from snn.whole_file import whole_file
 
 FORMAT = "spikeline integer network"
 VERSION = 1
@@ -104,29 +103,7 @@ def _described(layer: Layer) -> dict[str, Any]:
 def write_network(network: IntegerNetwork, path: Path) -> None:
     """Write a network to a file, all of it or nothing; a file that was there is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write_zip(network, file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp's files are for their owner alone.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write_zip(network: IntegerNetwork, file: Any) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         text = json.dumps(network.description(), indent=1, ensure_ascii=False) + "\n"
         _write_member(archive, DESCRIPTION, text.encode())
         for layer in network.layers:

@@ -14,6 +14,7 @@ import numpy as np
 
 from snn.errors import ExportError
 from snn.export.plan import FRAMES, Neurons, Node, Plan
+from snn.whole_file import whole_file
 
 
 def nir_graph(plan: Plan) -> Any:
@@ -62,13 +63,8 @@ def write_nir(plan: Plan, path: Path) -> int:
         raise ExportError("nir is not installed; pip install 'spikeline[nir]'") from error
     graph = nir_graph(plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as temporary:
         nir.write(temporary, graph)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return len(graph.nodes)
 
 

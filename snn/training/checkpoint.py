@@ -1,15 +1,14 @@
 """Checkpoints: everything that decides how training goes on, in one file that is whole or not there."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
 from snn.errors import TrainingError
+from snn.whole_file import whole_file
 
 CHECKPOINT_FORMAT = 1
 
@@ -21,15 +20,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         path: File to write or replace.
         content: Tensors, numbers, text, and lists, tuples and dictionaries of them.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"format": CHECKPOINT_FORMAT} | content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save({"format": CHECKPOINT_FORMAT} | content, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -320,7 +320,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("snn.training.checkpoint.os.fsync", full)
+    monkeypatch.setattr("snn.whole_file.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, {"value": 2})
     assert load_checkpoint(path)["value"] == 1
