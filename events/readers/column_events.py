@@ -1,5 +1,6 @@
 """Turn columns of numbers into events: the shared part of the NumPy and the text reader."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,11 +10,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from events.errors import ConfigError, DamagedRecording
-from events.readers.column_rows import count_falls, pack_rows
+from events.readers.column_rows import count_falls, pack_rows, pack_sound
 from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
-    EVENT_DTYPE,
     Bookmark,
     EventBuffer,
     FileReport,
@@ -24,9 +24,8 @@ from events.recording import (
 # Rows and columns have 16 bits in memory; where nothing says the sensor, all of them may be.
 LARGEST_HW = (1 << 16, 1 << 16)
 
-# Types of t, x, y and p in Prophesee's records, which are packed where they lie: to copy each column out of
-# the records first takes longer than packing. Other types are converted, as the loop is compiled for each.
-RECORD_TYPES = ("<i8", "<u2", "<u2", "<i2")
+# Types of x and y that are packed as they lie, with the first number beyond those that are not negative.
+SHORT = {np.dtype(np.uint16): 1 << 16, np.dtype(np.int16): 1 << 15}
 
 US_PER_UNIT = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
@@ -119,6 +118,7 @@ class Block:
         position: Gives the byte of a row in the file by its number, or of the part that holds all of them.
         row_bytes: Length of a row, or 0 where rows have no length of their own.
         stop: Place behind the last row, in whatever the table counts: rows, or bytes of the file.
+        t_offset_us: Added to every time, microseconds.
     """
 
     t: np.ndarray
@@ -128,6 +128,7 @@ class Block:
     position: Places
     row_bytes: int
     stop: int
+    t_offset_us: int = 0
 
 
 # Opens the table at a place for one pass, reporting rows it cannot even split into columns.
@@ -161,11 +162,13 @@ class ColumnRecording(Recording):
         unit: str | None,
         sensor_hw: tuple[int, int] | None,
         facts: dict[str, Any],
+        rows: int,
         first_place: int = 0,
     ) -> None:
         """Describe the table; no row is read yet.
 
-        `sensor_hw` None takes it from the events; `first_place` is that of the first row.
+        `sensor_hw` None takes it from the events; `rows` is about how many there are, at most one for each
+        byte of the file is believed; `first_place` is that of the first row.
         """
         self.path = source.path
         self.format = name
@@ -177,6 +180,7 @@ class ColumnRecording(Recording):
         self._unit = unit
         self._sensor_hw = options.sensor_hw or sensor_hw
         self._room = EventBuffer()
+        self._likely_events = min(rows, source.size)
         self._first_place = first_place
         self._reached: TablePlace | None = None
 
@@ -188,15 +192,30 @@ class ColumnRecording(Recording):
         last_y = last_x = 0
         with self._open_table(FileReport("", self.format), self._first_place) as blocks:
             for block in blocks:
-                events, _ = self._events(block)
+                events, _ = self._events(block, self._room.room(len(block.t)))
                 last_y = max(last_y, int(events["y"].max(initial=0)))
                 last_x = max(last_x, int(events["x"].max(initial=0)))
         return last_y + 1, last_x + 1
 
     def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
-        report = FileReport(str(self.path), self.format, bytes_total=self._size)
-        yield from self._decode(TablePlace(self._first_place, report, 0), max_events)
+        yield from self._decode(self._start(), max_events, self._room.room)
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
+        return self.read_into(EventBuffer())
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Return all events in memory that the next call overwrites; see `Recording.read_into`."""
+        buffer.room(self._likely_events)
+        events = 0
+
+        def behind(rows: int) -> np.ndarray:
+            return buffer.grow(events + rows, kept=events)[events:]
+
+        for chunk in self._decode(self._start(), sys.maxsize, behind):
+            events += len(chunk)
+        return buffer.room(events)
 
     def bookmark(self) -> Bookmark | None:
         """Return the place behind the chunk yielded last; see `Recording.bookmark`."""
@@ -204,19 +223,28 @@ class ColumnRecording(Recording):
 
     def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
         """Yield the events behind a bookmark; see `Recording.decode_from`."""
-        yield from self._decode(place.at, max_events)
+        yield from self._decode(place.at, max_events, self._room.room)
 
-    def _decode(self, reached: TablePlace, max_events: int) -> Iterator[np.ndarray]:
-        """Yield the events behind a place."""
+    def _start(self) -> TablePlace:
+        """Return the place before the first row."""
+        return TablePlace(
+            self._first_place, FileReport(str(self.path), self.format, bytes_total=self._size), 0
+        )
+
+    def _decode(
+        self, reached: TablePlace, max_events: int, room: Callable[[int], np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """Yield the events behind a place; `room` gives memory for those of so many rows."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
         place, before, known = reached
         self.report, self._reached = before.copy(), None
         with self._open_table(self.report, place) as blocks:
             for block in blocks:
-                events, bad = self._events(block)
-                good = self._leave_out(block, bad)
-                if good < len(bad):  # strict: first deliver what is good
+                rows = len(block.t)
+                events, bad = self._events(block, room(rows))
+                good = rows if bad is None else self._leave_out(block, bad)
+                if bad is not None and good < rows:  # strict: first deliver what is good
                     events = events[: good - int(np.count_nonzero(bad[:good]))]
                 start = min(known, len(events))
                 if start:
@@ -227,7 +255,7 @@ class ColumnRecording(Recording):
                     self._count(chunk)
                     self._reached = TablePlace(place, before, first + len(chunk))
                     yield chunk
-                if good < len(bad):
+                if good < rows:
                     self._raise_damage(block, good)
                 place, before = block.stop, self.report.copy()
         self.report.bytes_read = self._size - self.report.bytes_skipped
@@ -237,13 +265,15 @@ class ColumnRecording(Recording):
         """Height and width within which rows are events."""
         return self._sensor_hw or LARGEST_HW
 
-    def _events(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """Return the good rows as events, and which rows are bad: shape [n], 1 outside, 2 no event at all.
+    def _events(self, block: Block, room: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the good rows as events in `room`, and which are bad; None where none is.
 
-        The events are in memory that the next call overwrites.
+        Bad rows: uint8, shape [n], 1 outside the sensor, 2 no event at all.
         """
-        if all(column.dtype.kind in "iu" for column in (block.t, block.x, block.y, block.p)):
-            return self._whole_events(block)
+        if all(column.dtype.kind in "iu" for column in (block.x, block.y, block.p)):
+            t = self._microseconds(block.t)
+            if t is not None:
+                return self._whole_events(block, t, room)
         height, width = self._bounds
         inside = (block.x >= 0) & (block.x < width) & (block.y >= 0) & (block.y < height)
         whole = (block.x == np.floor(block.x)) & (block.y == np.floor(block.y))
@@ -251,37 +281,43 @@ class ColumnRecording(Recording):
         sound = np.isfinite(block.t) & whole & polarity
         bad = np.where(sound, np.where(inside, 0, 1), 2)
         good = bad == 0
-        events = np.zeros(int(np.count_nonzero(good)), EVENT_DTYPE)
+        events = room[: int(np.count_nonzero(good))]
+        events.view(np.int64)[:] = 0
         events["t"] = self._microseconds(block.t[good])
+        events["t"] += block.t_offset_us
         events["x"] = block.x[good]
         events["y"] = block.y[good]
         events["p"] = block.p[good] > 0
         return events, bad
 
-    def _whole_events(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same as `_events` for whole numbers."""
-        rows = len(block.t)
-        room = self._room.room(rows)
-        bad = np.empty(rows, np.uint8)
-        columns = block.t, block.x, block.y, block.p
-        if self._unit in (None, "us") and tuple(column.dtype.str for column in columns) == RECORD_TYPES:
-            n = pack_rows(*columns, self._bounds, room.view(np.int64), bad)
-            return room[:n], bad
-        small = block.x.dtype == block.y.dtype == np.uint16
-        pixel = np.uint16 if small else np.int64
-        x, y = (np.ascontiguousarray(column, pixel) for column in (block.x, block.y))
-        p = np.ascontiguousarray(block.p, np.int64)
-        n = pack_rows(self._microseconds(block.t), x, y, p, self._bounds, room.view(np.int64), bad)
+    def _whole_events(
+        self, block: Block, t: np.ndarray, room: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the same as `_events` for whole numbers, with the times in microseconds."""
+        words, offset_us, (height, width) = room.view(np.int64), block.t_offset_us, self._bounds
+        if block.x.dtype in SHORT and block.y.dtype in SHORT and np.can_cast(block.p.dtype, np.int16):
+            # A negative number of 16 bits is, without its sign, above all of those that are not.
+            bounds = min(height, SHORT[block.y.dtype]), min(width, SHORT[block.x.dtype])
+            x, y = block.x.view(np.uint16), block.y.view(np.uint16)
+            p = block.p.astype(np.int16, copy=False)
+            if pack_sound(t, offset_us, x, y, p, bounds, words):
+                return room[: len(t)], None
+        t64, x64, y64, p64 = (np.ascontiguousarray(part, np.int64) for part in (t, block.x, block.y, block.p))
+        if pack_sound(t64, offset_us, x64, y64, p64, (height, width), words):
+            return room[: len(t)], None
+        bad = np.empty(len(t), np.uint8)
+        n = pack_rows(t64 + offset_us, x64, y64, p64, (height, width), words, bad)
         return room[:n], bad
 
-    def _microseconds(self, t: np.ndarray) -> np.ndarray:
-        """Return times as int64 microseconds, rounded to the nearest."""
+    def _microseconds(self, t: np.ndarray) -> np.ndarray | None:
+        """Return times as whole microseconds, rounded to the nearest; None where some are no numbers."""
         whole = np.issubdtype(t.dtype, np.integer)
         factor = US_PER_UNIT[self._unit or ("us" if whole else "s")]
-        if whole:
-            t = np.ascontiguousarray(t, np.int64)
-            return t if factor == 1 else t * factor
-        return np.rint(t * factor).astype(np.int64)
+        if not whole:
+            return np.rint(t * factor).astype(np.int64) if np.isfinite(t).all() else None
+        if factor == 1:
+            return t if t.dtype == np.uint32 else t.astype(np.int64, copy=False)
+        return t.astype(np.int64) * factor
 
     def _leave_out(self, block: Block, bad: np.ndarray) -> int:
         """Count the rows left out; return how many rows to deliver, all of them unless strict."""
@@ -306,7 +342,8 @@ class ColumnRecording(Recording):
     def _raise_damage(self, block: Block, row: int) -> None:
         """Raise for a row that is no event of this sensor."""
         height, width = self._bounds
-        found = ", ".join(f"{name}={getattr(block, name)[row]}" for name in "txyp")
+        t = block.t[row] + block.t_offset_us
+        found = ", ".join([f"t={t}", *(f"{name}={getattr(block, name)[row]}" for name in "xyp")])
         raise DamagedRecording(
             f"{self.path}: byte {int(block.position[row])}: {found} is no event of a sensor of "
             f"{height}x{width}; read with damage 'skip' to leave it out"

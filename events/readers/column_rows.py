@@ -8,6 +8,38 @@ SOUND, OUTSIDE, NO_EVENT = 0, 1, 2
 
 
 @njit(nogil=True, cache=True)
+def pack_sound(
+    t: np.ndarray,
+    t_offset: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    sensor_hw: tuple[int, int],
+    words: np.ndarray,
+) -> bool:
+    """Write all rows as events; return whether they are sound, for what was written is of no use if not.
+
+    There is no branch in the loop, which makes it several times as fast as `pack_rows`.
+
+    Args:
+        t: Microseconds, whole numbers of any type, shape [n].
+        t_offset: Added to each.
+        x, y, p: Whole numbers of any type, shape [n].
+        sensor_hw: Height and width in pixels.
+        words: Room for the events, two int64 for an event of EVENT_DTYPE, shape [2 n].
+    """
+    height, width = sensor_hw
+    wrong: np.bool_ = np.False_
+    for i in range(len(t)):
+        column, row, polarity = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        wrong |= (column < 0) | (column >= width) | (row < 0) | (row >= height)
+        wrong |= (polarity < -1) | (polarity > 1)
+        words[2 * i] = np.int64(t[i]) + t_offset
+        words[2 * i + 1] = column | row << 16 | np.int64(polarity == 1) << 32
+    return not wrong
+
+
+@njit(nogil=True, cache=True)
 def pack_rows(
     t: np.ndarray,
     x: np.ndarray,
@@ -21,8 +53,8 @@ def pack_rows(
 
     Args:
         t: Microseconds, int64, shape [n].
-        p: 1 for ON, 0 or -1 for OFF, signed whole numbers, shape [n].
-        x, y: Columns, int64 or uint16, shape [n].
+        x, y: Columns, int64, shape [n].
+        p: 1 for ON, 0 or -1 for OFF, int64, shape [n].
         sensor_hw: Height and width in pixels.
         words: Room for the events, two int64 for an event of EVENT_DTYPE, shape [2 n].
         bad: Gets SOUND, OUTSIDE or NO_EVENT for each row, uint8, shape [n].
@@ -33,7 +65,7 @@ def pack_rows(
     height, width = sensor_hw
     n = 0
     for i in range(len(t)):
-        column, row, polarity = np.int64(x[i]), np.int64(y[i]), p[i]
+        column, row, polarity = x[i], y[i], p[i]
         if polarity < -1 or polarity > 1:
             bad[i] = NO_EVENT
         elif column < 0 or column >= width or row < 0 or row >= height:
@@ -56,10 +88,11 @@ def count_falls(words: np.ndarray, previous: int) -> tuple[int, int]:
     """
     falls = 0
     deepest = 0
-    for i in range(0, len(words), 2):
-        fall = previous - words[i]
-        if fall > 0:
-            falls += 1
-            deepest = max(deepest, fall)
-        previous = words[i]
+    if len(words):
+        deepest = max(deepest, previous - words[0])
+        falls += previous > words[0]
+    for i in range(1, len(words) // 2):
+        fall = words[np.uint64(2 * i - 2)] - words[np.uint64(2 * i)]
+        falls += fall > 0
+        deepest = max(deepest, fall)
     return falls, deepest

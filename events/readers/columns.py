@@ -104,7 +104,14 @@ def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
 
     facts = {"arrays": describe(parts)}
     return ColumnRecording(
-        source, options, name="npy", open_table=table, unit=parts[0].unit, sensor_hw=None, facts=facts
+        source,
+        options,
+        name="npy",
+        open_table=table,
+        unit=parts[0].unit,
+        sensor_hw=None,
+        facts=facts,
+        rows=parts[0].shape[0],
     )
 
 
@@ -125,7 +132,14 @@ def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
 
     facts = {"arrays": describe(parts)}
     return ColumnRecording(
-        source, options, name="npz", open_table=table, unit=parts[0].unit, sensor_hw=sensor_hw, facts=facts
+        source,
+        options,
+        name="npz",
+        open_table=table,
+        unit=parts[0].unit,
+        sensor_hw=sensor_hw,
+        facts=facts,
+        rows=parts[0].shape[0],
     )
 
 
@@ -316,7 +330,7 @@ def read_blocks(
         count = min(ROWS_AT_A_TIME, rows - first)
         pieces = [stream.read(count * part.row_bytes) for part, stream in zip(parts, streams, strict=True)]
         whole = min(len(piece) // part.row_bytes for part, piece in zip(parts, pieces, strict=True))
-        columns: dict[str, np.ndarray] = {}
+        columns: dict[str, Any] = {}
         for part, piece in zip(parts, pieces, strict=True):
             array = np.frombuffer(piece, part.dtype, whole * max(1, part.row_bytes // part.dtype.itemsize))
             array = array.reshape(whole, *part.shape[1:])
@@ -338,7 +352,7 @@ def read_blocks(
 
 def plain(column: np.ndarray) -> np.ndarray:
     """Return a column of numbers; bool becomes 0 and 1."""
-    return column.astype(np.uint8) if column.dtype == np.bool_ else column
+    return column.view(np.uint8) if column.dtype == np.bool_ else column
 
 
 def end_early(

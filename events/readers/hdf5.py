@@ -39,9 +39,6 @@ LAYOUTS: tuple[Callable[["h5py.File"], list[Hdf5Layout]], ...] = (
 # Members of a file that a message or a report lists.
 SHOWN = 8
 
-# Room for one chunk of each column, so that none is unpacked twice.
-CHUNK_CACHE_BYTES = 1 << 26
-
 # What h5py raises for damaged files, by what is damaged in them.
 HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 
@@ -50,23 +47,30 @@ class Hdf5Recording(ColumnRecording):
     """A recording in an HDF5 file."""
 
     def __init__(
-        self, source: Source, options: ReadOptions, layout: Hdf5Layout, *, first_row: int, notes: list[str]
+        self,
+        source: Source,
+        options: ReadOptions,
+        layout: Hdf5Layout,
+        where: Hdf5Events,
+        *,
+        first_row: int,
+        notes: list[str],
     ) -> None:
         """Describe the file; see `open_hdf5`. Rows before `first_row` are not read."""
         self._source = source
         self._options = options
         self._layout = layout
         self._notes = notes
+        self._cache_bytes = where.cache_bytes
 
         @contextmanager
         def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
             if start == first_row:
                 report.notes.extend(notes)
-            with self._open_events() as where:
-                yield read_blocks(where, report, first_row=start, strict=options.damage == "strict")
+            with self._open_events() as opened:
+                yield read_blocks(opened, report, first_row=start, strict=options.damage == "strict")
 
-        with self._open_events() as where:
-            facts = {"layout": layout.name, "place": layout.place, "columns": number_types(where)}
+        facts = {"layout": layout.name, "place": layout.place, "columns": number_types(where)}
         super().__init__(
             source,
             options,
@@ -74,6 +78,7 @@ class Hdf5Recording(ColumnRecording):
             open_table=table,
             unit=None,
             sensor_hw=layout.sensor_hw,
+            rows=where.rows,
             facts=facts | layout.facts,
             first_place=first_row,
         )
@@ -81,7 +86,7 @@ class Hdf5Recording(ColumnRecording):
     @contextmanager
     def _open_events(self) -> Iterator[Hdf5Events]:
         """Open the file and look its columns up."""
-        with open_hdf5_file(self._source.path, self._source.size) as file:
+        with open_hdf5_file(self._source.path, self._source.size, self._cache_bytes) as file:
             yield Hdf5Events(file, self._layout, self._source.path)
 
     def start_at(self, t_us: int) -> "Hdf5Recording":
@@ -96,9 +101,9 @@ class Hdf5Recording(ColumnRecording):
             DamagedRecording: A chunk that is looked at cannot be unpacked.
         """
         with self._open_events() as where:
-            first_row = find_row(where, t_us)
-        notes = [*self._notes, f"the {first_row} events before {t_us} us are not read"]
-        return Hdf5Recording(self._source, self._options, self._layout, first_row=first_row, notes=notes)
+            row = find_row(where, t_us)
+            notes = [*self._notes, f"the {row} events before {t_us} us are not read"]
+            return Hdf5Recording(self._source, self._options, self._layout, where, first_row=row, notes=notes)
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals, shape [n], TRIGGER_DTYPE; Prophesee's files have them.
@@ -128,17 +133,18 @@ def open_hdf5(source: Source, options: ReadOptions) -> Hdf5Recording:
     only_plain_conventions(options, format_name="an HDF5 file")
     with open_hdf5_file(source.path, source.size) as file:
         layouts = find_layouts(file, source)
-    number = options.stream or 0
-    if not 0 <= number < len(layouts):
-        told = ", ".join(f"{i} {layout.place}" for i, layout in enumerate(layouts))
-        raise ConfigError(f"{source.path}: stream {number} holds no events; the streams are {told}")
-    layout = layouts[number]
-    notes = [
-        f"the events of {other.place} are not read, only those of {layout.place}; stream {i} is these"
-        for i, other in enumerate(layouts[:SHOWN])
-        if i != number
-    ]
-    return Hdf5Recording(source, options, layout, first_row=0, notes=notes)
+        number = options.stream or 0
+        if not 0 <= number < len(layouts):
+            told = ", ".join(f"{i} {layout.place}" for i, layout in enumerate(layouts))
+            raise ConfigError(f"{source.path}: stream {number} holds no events; the streams are {told}")
+        layout = layouts[number]
+        notes = [
+            f"the events of {other.place} are not read, only those of {layout.place}; stream {i} is these"
+            for i, other in enumerate(layouts[:SHOWN])
+            if i != number
+        ]
+        where = Hdf5Events(file, layout, source.path)
+        return Hdf5Recording(source, options, layout, where, first_row=0, notes=notes)
 
 
 def find_layouts(file: "h5py.File", source: Source) -> list[Hdf5Layout]:
@@ -160,8 +166,10 @@ def find_layouts(file: "h5py.File", source: Source) -> list[Hdf5Layout]:
 
 
 @contextmanager
-def open_hdf5_file(path: object, size: int) -> Iterator["h5py.File"]:
+def open_hdf5_file(path: object, size: int, cache_bytes: int = 0) -> Iterator["h5py.File"]:
     """Open an HDF5 file; what is wrong with it is a damaged recording.
+
+    `cache_bytes` is room for chunks of each data set.
 
     Raises:
         DamagedRecording: HDF5 cannot make sense of it.
@@ -172,7 +180,7 @@ def open_hdf5_file(path: object, size: int) -> Iterator["h5py.File"]:
     except ImportError:
         raise EventsError(f"{path}: HDF5 files need h5py; install it with: pip install h5py") from None
     try:
-        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, locking=False) as file:
+        with h5py.File(path, "r", rdcc_nbytes=cache_bytes, locking=False) as file:
             yield file
     except EventsError:
         raise

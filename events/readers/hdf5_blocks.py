@@ -18,12 +18,38 @@ from events.recording import FileReport
 if TYPE_CHECKING:
     import h5py
 
-# Rows taken at a time, rounded up to whole chunks.
+# Rows taken at a time, rounded up to whole chunks: few enough to stay in the cache, while HDF5 takes some
+# microseconds to be asked for any.
 ROWS_AT_A_TIME = 1 << 17
 # A chunk is unpacked whole, so its size is memory; those of public data sets have some hundred kilobytes.
 LARGEST_CHUNK_BYTES = 1 << 28
 
 FILTERS = {32001: "Blosc", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle", 32026: "Blosc2"}
+
+
+class RowReader:
+    """Reads rows of a data set, in their type there, into memory that the next call overwrites."""
+
+    def __init__(self, found: "h5py.Dataset") -> None:
+        """Read nothing yet."""
+        import h5py
+
+        self._id = found.id
+        self._file_space = found.id.get_space()
+        self._memory_space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
+        self._type = h5py.h5t.py_create(found.dtype)
+        self._room = np.empty(0, found.dtype)
+
+    def read(self, first: int, stop: int) -> np.ndarray:
+        """Return rows, shape [stop - first]. Raises what h5py raises where they cannot be unpacked."""
+        count = (stop - first,)
+        if len(self._room) < stop - first:
+            self._room = np.empty(count, self._room.dtype)
+        rows = self._room[: stop - first]
+        self._file_space.select_hyperslab((first,), count)
+        self._memory_space.set_extent_simple(count)
+        self._id.read(self._memory_space, self._file_space, rows, self._type)
+        return rows
 
 
 class Hdf5Events:
@@ -32,6 +58,8 @@ class Hdf5Events:
     Attributes:
         path: The file, for messages.
         fields: For each of t, x, y and p its data set, and the field in it or None.
+        data_sets: Those of the fields, each once.
+        readers: For the name of each of them what reads it.
         rows: Events.
         t_offset_us: Added to every time.
     """
@@ -56,6 +84,7 @@ class Hdf5Events:
         for found in self.data_sets:
             check_data_set(found, path)
         self.rows = int(self.data_sets[0].shape[0])
+        self.readers = {found.name: RowReader(found) for found in self.data_sets}
         lengths = {found.name: int(found.shape[0]) for found in self.data_sets}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name} {rows}" for name, rows in lengths.items())
@@ -68,6 +97,29 @@ class Hdf5Events:
     def ecf(self) -> bool:
         """Whether the events are records compressed with ECF."""
         return len(self.data_sets) == 1 and ECF_FILTER in filters_of(self.data_sets[0])
+
+    @property
+    def longest_chunk(self) -> int:
+        """Rows of the longest chunk; 1 where there are no chunks."""
+        return max(found.chunks[0] if found.chunks else 1 for found in self.data_sets)
+
+    @property
+    def step(self) -> int:
+        """Rows read at a time: whole chunks of the column whose chunks are the longest."""
+        return (
+            self.longest_chunk if self.ecf else -(-ROWS_AT_A_TIME // self.longest_chunk) * self.longest_chunk
+        )
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory for chunks of a column of which a step needs only a part; 0 where there are none such.
+
+        Kept chunks are copied once more, and what unpacks the next gets new memory, so none are without need.
+        """
+        chunked = [found for found in self.data_sets if found.chunks]
+        if all(self.step % found.chunks[0] == 0 for found in chunked):
+            return 0
+        return 2 * max(found.chunks[0] * found.dtype.itemsize for found in chunked)
 
     @property
     def row_bytes(self) -> int:
@@ -176,9 +228,8 @@ def read_blocks(
         DamagedRecording: A chunk cannot be unpacked and `strict` is set.
     """
     read = read_ecf if where.ecf else read_rows
-    chunk = max(found.chunks[0] if found.chunks else 1 for found in where.data_sets)
-    step = chunk if where.ecf else -(-ROWS_AT_A_TIME // chunk) * chunk
-    smallest = chunk if chunk > 1 else step
+    step = where.step
+    smallest = where.longest_chunk if where.longest_chunk > 1 else step
     decoder = EcfDecoder()
     for start in range(first_row // step * step, where.rows, step):
         pending = [(max(start, first_row), min(start + step, where.rows))]
@@ -225,14 +276,14 @@ def find_row(where: Hdf5Events, t_us: int) -> int:
     return first + int(np.searchsorted(times(first, first + step), t_us))
 
 
-def block_of(where: Hdf5Events, columns: dict[str, np.ndarray], first: int) -> Block:
-    """Return some rows as a block, with the offset of the times added."""
+def block_of(where: Hdf5Events, columns: dict[str, Any], first: int) -> Block:
+    """Return some rows as a block, with the offset of the times, which are seconds where they are floats."""
     t, offset = columns["t"], where.t_offset_us
-    if offset:
-        columns["t"] = t.astype(np.int64) + offset if t.dtype.kind in "iu" else t + offset / 1e6
+    if offset and t.dtype.kind == "f":
+        columns["t"], offset = t + offset / 1e6, 0
     places = RowPlaces(where.fields["t"][0], first)
-    stop = first + len(columns["t"])
-    return Block(**columns, position=places, row_bytes=where.row_bytes, stop=stop)
+    stop = first + len(t)
+    return Block(**columns, position=places, row_bytes=where.row_bytes, stop=stop, t_offset_us=offset)
 
 
 @dataclass(frozen=True)
@@ -247,13 +298,13 @@ class RowPlaces:
         return place_of(self.found, self.first + row)
 
 
-Columns = tuple[dict[str, np.ndarray], str | None]
+Columns = tuple[dict[str, Any], str | None]
 
 
 def read_rows(where: Hdf5Events, first: int, stop: int, _decoder: EcfDecoder) -> Columns:
     """Return the columns of some rows, or why they cannot be had."""
     try:
-        parts: dict[str, Any] = {found.name: found[first:stop] for found in where.data_sets}
+        parts: dict[str, Any] = {name: reader.read(first, stop) for name, reader in where.readers.items()}
     except (OSError, RuntimeError, ValueError) as error:
         return {}, " ".join(str(error).split())
     return {

@@ -9,6 +9,7 @@ Source: Bi et al., "Graph-based object classification for neuromorphic vision se
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def open_mat(source: Source, options: ReadOptions) -> ColumnRecording:
     if options.sensor_hw is None:
         facts["note"] = "sensor size not in the file: that of a DAVIS240C"
     return ColumnRecording(
-        source, options, name="mat", open_table=table, unit=None, sensor_hw=sensor_hw, facts=facts
+        source, options, name="mat", open_table=table, unit=None, sensor_hw=sensor_hw, facts=facts, rows=rows
     )
 
 
@@ -109,7 +110,9 @@ def read_blocks(
     columns["y"] = height - 1 - (y if y.dtype.kind == "f" else y.astype(np.int64))
     places = EvenPlaces(variables["t"].position, 0)
     for first in rows[::ROWS_AT_A_TIME]:
-        part = {field: column[first : first + ROWS_AT_A_TIME] for field, column in columns.items()}
+        part: dict[str, Any] = {
+            field: column[first : first + ROWS_AT_A_TIME] for field, column in columns.items()
+        }
         yield Block(**part, position=places, row_bytes=0, stop=first + ROWS_AT_A_TIME)
 
 

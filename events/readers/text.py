@@ -92,6 +92,7 @@ def open_csv(source: Source, options: ReadOptions) -> ColumnRecording:
         unit="us",
         sensor_hw=layout.sensor_hw,
         facts=facts,
+        rows=source.size // SHORTEST_LINE,
         first_place=layout.data_offset,
     )
 
