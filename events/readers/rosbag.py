@@ -1,11 +1,14 @@
 """ROS 1 bags, ROS 2 bags in SQLite, and MCAP: recordings of one topic of events.
 
-Containers are opened by the package `rosbags`; messages and events are decoded here. Byte offsets in a
-report count the bytes of the topic's messages, one after the other, because a bag may hold them compressed.
+Containers are opened by the package `rosbags`; messages and events are decoded here. Of a ROS 1 bag or MCAP
+file that is cut off or has no index, the messages that are whole are read. Where a message is damaged, byte
+offsets in a report count the bytes of the topic's messages, one after the other, because a bag may hold them
+compressed; where the bag itself is, they are those of the file. A note says which.
 Times are those of the events: since 1970 in an EventArray, the sensor's own clock in an EventPacket.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +16,12 @@ import numpy as np
 
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.conventions import only_plain_conventions
-from events.readers.rosbag_container import MCAP, ROS1, SQLITE, opened_bag, topic_messages
+from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
+from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, Clock
 from events.readers.rosbag_messages import EVENT_TYPES, DamagedMessage, parse_message, type_name
-from events.readers.rosbag_pass import BagPass
+from events.readers.rosbag_pass import BagPass, BagPlace
 from events.readers.source import Source
-from events.recording import DEFAULT_CHUNK_EVENTS, TRIGGER_DTYPE, FileReport, ReadOptions, Recording
+from events.recording import EVENT_DTYPE, TRIGGER_DTYPE, FileReport, ReadOptions, Recording
 
 # First bytes and format.
 BAG_MARKS = ((b"#ROSBAG V", ROS1), (b"SQLite format 3\x00", SQLITE), (b"\x89MCAP0\r\n", MCAP))
@@ -25,6 +29,8 @@ BAG_MARKS = ((b"#ROSBAG V", ROS1), (b"SQLite format 3\x00", SQLITE), (b"\x89MCAP
 LARGEST_HW = (1 << 16, 1 << 16)
 # A message that says more pixels in a row or column than any sensor has is not believed.
 BELIEVED = 1 << 13
+# Events decoded at a time where only their extent or the triggers among them are wanted.
+ROOM_EVENTS = 1 << 16
 
 
 def bag_format(head: bytes) -> str | None:
@@ -47,7 +53,7 @@ def open_mcap(source: Source, options: ReadOptions) -> Recording:
     return BagRecording(source, options, MCAP)
 
 
-class BagRecording(Recording):
+class BagRecording(PassRecording):
     """One topic of events in a bag."""
 
     def __init__(self, source: Source, options: ReadOptions, name: str) -> None:
@@ -64,11 +70,13 @@ class BagRecording(Recording):
         self.format = name
         self.report = FileReport(str(source.path), name, bytes_total=source.size)
         self._source, self._options = source, options
-        with opened_bag(source, name) as bag:
+        self._bag = Bag(source, name, strict=options.damage == "strict")
+        with self._bag.opened() as bag:
             self._topic = _choose_topic(source, options, bag.connections)
             self.facts = _facts(bag.connections, self._topic)
-            first = next(topic_messages(source, bag, self._topic), None)
         self._said_hw: tuple[int, int] | None = None
+        with closing(self._bag.messages(self._topic, Clock())) as messages:
+            first = next(messages, None)
         if first is not None:
             try:
                 message = parse_message(first.data, first.msgtype, cdr=name != ROS1)
@@ -83,56 +91,54 @@ class BagRecording(Recording):
         """Height and width in pixels; where no message says them, just large enough for every event."""
         if self._options.sensor_hw or self._said_hw:
             return self._options.sensor_hw or self._said_hw  # type: ignore[return-value]
-        last_y = last_x = 0
-        for events in self._parts(LARGEST_HW, ReadOptions(), FileReport("", self.format)):
-            last_y, last_x = max(last_y, int(events["y"].max())), max(last_x, int(events["x"].max()))
+        report = FileReport(str(self.path), self.format)
+        reading = self._pass(LARGEST_HW, lenient(self._options), report)
+        last_y, last_x = last_row_and_column(reading, room=ROOM_EVENTS)
         return last_y + 1, last_x + 1
-
-    def decode_chunks(self, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
-        """Yield the events of one message after the other, at most `max_events` at a time."""
-        if max_events < 1:
-            raise ConfigError(f"max_events must be at least 1, got {max_events}")
-        sensor_hw = self.sensor_hw
-        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
-        for events in self._parts(sensor_hw, self._options, self.report):
-            for first in range(0, len(events), max_events):
-                yield events[first : first + max_events]
-        self.report.bytes_read = self._source.size
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals in file order, shape [n], TRIGGER_DTYPE; of EVT 3 alone."""
         report = FileReport(str(self.path), self.format)
-        with opened_bag(self._source, self.format) as bag:
-            reading = self._pass(bag, self.sensor_hw, self._options, report, keep_triggers=True)
-            for _ in reading.parts():
+        out = np.empty(ROOM_EVENTS, EVENT_DTYPE)
+        with self._pass(self.sensor_hw, self._options, report, keep_triggers=True) as reading:
+            while reading.fill(out):
                 pass
         rows = np.concatenate([np.empty((0, 3), np.int64), *reading.kept_triggers])
         kept = np.empty(len(rows), TRIGGER_DTYPE)
         kept["t"], kept["channel"], kept["rising"] = rows.T
         return kept
 
-    def _parts(
-        self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport
-    ) -> Iterator[np.ndarray]:
-        """Yield the events of each message; raises where the bag breaks off."""
-        with opened_bag(self._source, self.format) as bag:
-            yield from self._pass(bag, sensor_hw, options, report).parts()
+    @property
+    def _most_events(self) -> int:
+        """Room for a chunk: a bag of that many bytes is not likely to hold as many events."""
+        return self._source.size
+
+    def _new_pass(self) -> BagPass:
+        """Return a pass over the bag that fills a new report."""
+        sensor_hw = self.sensor_hw
+        self.report = FileReport(str(self.path), self.format, bytes_total=self._source.size)
+        return self._pass(sensor_hw, self._options, self.report)
+
+    def _pass_behind(self, place: BagPlace) -> BagPass:
+        """Return a pass from where another stood; see `PassRecording`."""
+        return self._pass(self.sensor_hw, self._options, self.report, place=place)
 
     def _pass(
         self,
-        bag: Any,
         sensor_hw: tuple[int, int],
         options: ReadOptions,
         report: FileReport,
         *,
+        place: BagPlace | None = None,
         keep_triggers: bool = False,
     ) -> BagPass:
         return BagPass(
-            topic_messages(self._source, bag, self._topic),
-            cdr=self.format != ROS1,
+            self._bag,
+            self._topic,
             sensor_hw=sensor_hw,
             options=options,
             report=report,
+            place=place,
             keep_triggers=keep_triggers,
         )
 

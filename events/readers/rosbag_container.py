@@ -1,15 +1,19 @@
 """Opening ROS 1 bags, SQLite and MCAP files with the package `rosbags`, whatever their names end in."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from events.errors import DamagedRecording, EventsError
+from events.readers.aedat4_compression import UnpackError
 from events.readers.rosbag_messages import type_name
 from events.readers.source import Source
 
 ROS1, SQLITE, MCAP = "rosbag1", "rosbag2", "mcap"
+
+# What to do about a damaged database.
+RECOVER = "save what is left of it with the command .recover of sqlite3"
 
 # What `rosbags` lets through where a file is not what it says; its own errors and SQLite's come on top.
 _CAUSES: tuple[type[Exception], ...] = (
@@ -24,55 +28,128 @@ _CAUSES: tuple[type[Exception], ...] = (
     TypeError,
     AttributeError,
     MemoryError,
+    UnpackError,
 )
 
 
+class Clock(NamedTuple):
+    """A place between two messages of a topic: `passed` messages of a time lie before it, and all earlier."""
+
+    time_ns: int | None = None
+    passed: int = 0
+
+
 class TopicMessage(NamedTuple):
-    """One message as it lies in the file; `msgtype` as ROS 1 writes it."""
+    """One message as it lies in the file; `msgtype` as ROS 1 writes it, `behind` the place behind it."""
 
     msgtype: str
     data: bytes
+    behind: Clock
 
 
-@contextmanager
-def opened_bag(source: Source, name: str) -> Iterator[Any]:
-    """Open a bag as one of the readers of `rosbags`.
+class Bag:
+    """A bag, read by its index, or by what a walk over its records finds where that is damaged.
 
-    Args:
+    Attributes:
         source: The file.
-        name: `rosbag1`, `rosbag2` (SQLite) or `mcap`.
-
-    Raises:
-        DamagedRecording: It cannot be opened, or breaks off while it is read.
-        EventsError: `rosbags` is not installed.
+        format: `rosbag1`, `rosbag2` (SQLite) or `mcap`.
+        rebuilt: What the walk has found; None as long as the index serves.
     """
-    try:
-        from rosbags.rosbag1 import Reader, ReaderError
-        from rosbags.rosbag2 import ReaderError as Reader2Error
-        from rosbags.rosbag2.storage_mcap import McapReader
-        from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
-    except ImportError:
-        raise EventsError(
-            f"{source.path}: ROS bags and MCAP are read with the package rosbags, which is not installed; "
-            "install spikeline[ros]"
-        ) from None
-    import apsw
 
-    if name == SQLITE:
-        _check_pages(source)
-    opener: Any = {ROS1: Reader, SQLITE: Sqlite3Reader, MCAP: McapReader}[name]
-    causes: tuple[type[Exception], ...] = (ReaderError, Reader2Error, apsw.Error, *_CAUSES)
-    try:
-        bag = opener(source.path)
-        bag.open()
-    except causes as error:
-        raise _broken(source, error) from error
-    try:
-        yield bag
-    finally:
-        # What is closed has been read; a half-opened file may have nothing to close.
-        with suppress(*causes):
-            bag.close()
+    def __init__(self, source: Source, name: str, *, strict: bool) -> None:
+        """Describe the bag, which is not opened yet; `strict` refuses one that is damaged."""
+        self.source, self.format, self._strict = source, name, strict
+        self.rebuilt: Any = None
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open the bag with one of the readers of `rosbags`, or as rebuilt.
+
+        Raises:
+            DamagedRecording: It is damaged, and `strict` or without any message that is whole.
+            EventsError: `rosbags` is not installed.
+        """
+        if self.rebuilt is None:
+            reader, causes = self._reader()
+            try:
+                reader.open()
+            except causes as error:
+                self.rebuild(error)
+        if self.rebuilt is not None:
+            yield self.rebuilt
+            return
+        try:
+            yield reader
+        finally:
+            # What is closed has been read; a half-opened file may have nothing to close.
+            with suppress(*causes):
+                reader.close()
+
+    def _reader(self) -> tuple[Any, tuple[type[Exception], ...]]:
+        """Return a reader that is not opened yet, and what it raises where the file is not what it says."""
+        try:
+            import apsw
+            from rosbags.rosbag1 import Reader, ReaderError
+            from rosbags.rosbag2 import ReaderError as Reader2Error
+            from rosbags.rosbag2.storage_mcap import McapReader, zstd
+            from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+        except ImportError:
+            raise EventsError(
+                f"{self.source.path}: ROS bags and MCAP are read with the package rosbags, which is not "
+                "installed; install spikeline[ros]"
+            ) from None
+        if self.format == SQLITE:
+            _check_pages(self.source)
+        opener: Any = {ROS1: Reader, SQLITE: Sqlite3Reader, MCAP: McapReader}[self.format]
+        return opener(self.source.path), (ReaderError, Reader2Error, apsw.Error, zstd.ZstdError, *_CAUSES)
+
+    def rebuild(self, error: Exception) -> None:
+        """Find the messages without the index, which an error has shown to be damaged.
+
+        Raises:
+            DamagedRecording: The bag is read under `strict`, or has no message that is whole.
+        """
+        if self.format == SQLITE:
+            raise _broken(self.source, self.format, error) from error
+        from events.readers.rosbag_rebuilt import BROKEN, RebuiltBag1, RebuiltMcap
+
+        try:
+            rebuilt = {ROS1: RebuiltBag1, MCAP: RebuiltMcap}[self.format](self.source.path)
+        except BROKEN:
+            raise _broken(self.source, self.format, error) from error
+        if self._strict or not rebuilt.connections:
+            advice = "read with damage 'skip' to take the messages that are whole"
+            raise DamagedRecording(
+                f"{self.source.path}: byte {rebuilt.damaged_byte}: {rebuilt.damage}; "
+                f"{advice if rebuilt.connections else 'copy or record it again'}"
+            ) from error
+        self.rebuilt = rebuilt
+
+    def messages(self, topic: str, behind: Clock) -> Generator[TopicMessage, None, None]:
+        """Yield the messages of a topic behind a place, in the order of the bag's clock.
+
+        Where the bag turns out to be damaged on the way, those go on that are found without its index.
+
+        Raises:
+            DamagedRecording: The bag is damaged, and `strict` or no more can be found.
+        """
+        _, causes = self._reader()
+        start, to_pass, rebuilt = behind, behind.passed, self.rebuilt
+        try:
+            with self.opened() as bag:
+                chosen = [connection for connection in bag.connections if connection.topic == topic]
+                for connection, time_ns, data in bag.messages(chosen, start=start.time_ns):
+                    if time_ns == start.time_ns and to_pass:
+                        to_pass -= 1
+                        continue
+                    behind = Clock(time_ns, behind.passed + 1 if time_ns == behind.time_ns else 1)
+                    yield TopicMessage(type_name(connection.msgtype), data, behind)
+            return
+        except causes as error:
+            if rebuilt is not None:
+                raise _broken(self.source, self.format, error) from error
+            self.rebuild(error)
+        yield from self.messages(topic, behind)
 
 
 def _check_pages(source: Source) -> None:
@@ -91,32 +168,13 @@ def _check_pages(source: Source) -> None:
     if source.size < expected:
         raise DamagedRecording(
             f"{source.path}: the bag is cut off at byte {source.size}, expected {expected}; "
-            "copy or record it again"
+            f"copy it again, or {RECOVER}"
         )
 
 
-def _broken(source: Source, error: Exception) -> DamagedRecording:
+def _broken(source: Source, name: str, error: Exception) -> DamagedRecording:
     said = " ".join(str(error).split()) or type(error).__name__
-    advice = "reindex it with ROS, or copy it again" if "index" in said else "copy or record it again"
+    advice = f"copy it again, or {RECOVER}" if name == SQLITE else "copy or record it again"
     return DamagedRecording(
         f"{source.path}: somewhere in bytes 0 to {source.size} the bag is no longer one: {said}; {advice}"
     )
-
-
-def topic_messages(source: Source, bag: Any, topic: str) -> Iterator[TopicMessage]:
-    """Yield the messages of a topic in the order of the bag's clock.
-
-    Raises:
-        DamagedRecording: The bag breaks off.
-    """
-    import apsw
-    from rosbags.rosbag1 import ReaderError
-    from rosbags.rosbag2 import ReaderError as Reader2Error
-
-    causes: tuple[type[Exception], ...] = (ReaderError, Reader2Error, apsw.Error, *_CAUSES)
-    connections = [connection for connection in bag.connections if connection.topic == topic]
-    try:
-        for connection, _, data in bag.messages(connections):
-            yield TopicMessage(type_name(connection.msgtype), data)
-    except causes as error:
-        raise _broken(source, error) from error

@@ -22,10 +22,16 @@ def whole_events(payload_bytes: int, *, cdr: bool) -> int:
     return max(0, (payload_bytes - ROS1_EVENT_BYTES) // CDR_EVENT_STRIDE + 1)
 
 
+def event_start(number: int, *, cdr: bool) -> int:
+    """Return where the event before one ends in an EventArray: the gap that CDR leaves is still to come."""
+    if not cdr:
+        return number * ROS1_EVENT_BYTES
+    return max(0, ROS1_EVENT_BYTES + (number - 1) * CDR_EVENT_STRIDE)
+
+
 @njit(nogil=True, cache=True)
-def decode_event_array(payload: np.ndarray, cdr: bool, out: np.ndarray) -> None:
-    """Decode len(out) events; the caller has checked that the payload holds them."""
-    at = 0
+def decode_event_array(payload: np.ndarray, at: int, cdr: bool, out: np.ndarray) -> None:
+    """Decode len(out) events from a byte on, `event_start`; the caller has checked that they are there."""
     for i in range(len(out)):
         if cdr:
             at += at & 1

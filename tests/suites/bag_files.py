@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -72,17 +72,45 @@ def _header(store, ros1, frame):
     return store.types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame, **fields)
 
 
-def write_bag(folder: Path, kind: str, topics: dict[str, list]) -> Path:
-    """Write the messages of each topic to a bag of kind rosbag1, rosbag2 or mcap; return its file."""
+def mono_bytes(events, time_base_us):
+    """Encode events as `mono` does, in nanoseconds after a time."""
+    packed = (
+        events["p"].astype("<u8") << 63
+        | events["y"].astype("<u8") << 48
+        | events["x"].astype("<u8") << 32
+        | ((events["t"] - time_base_us) * 1000).astype("<u8")
+    )
+    return packed.astype("<u8").tobytes()
+
+
+def evt3_words(events):
+    """Encode each event with all of its words."""
+    words = []
+    for t, x, y, p in events[["t", "x", "y", "p"]].tolist():
+        words += [0x8000 | t >> 12 & 0xFFF, 0x6000 | t & 0xFFF, y, 0x2000 | p << 11 | x]
+    return np.array(words, "<u2")
+
+
+def write_bag(folder: Path, kind: str, topics: dict[str, list], *, compression: str | None = None) -> Path:
+    """Write the messages of each topic to a bag of kind rosbag1, rosbag2 or mcap; return its file.
+
+    Its chunks are packed with bz2 or lz4 (rosbag1), or with zstd (mcap).
+    """
     store = type_store(ros1=kind == "rosbag1")
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "rosbag1":
         path = folder / "recording.bag"
-        with Writer1(path) as writer:
+        writer = Writer1(path)
+        if compression:
+            writer.set_compression(Writer1.CompressionFormat[compression.upper()])
+        with writer:
             _add(writer, store, topics, lambda data, name: store.serialize_ros1(data, name))
         return path
     plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
-    with Writer2(folder / "bag", version=9, storage_plugin=plugin) as writer:
+    writer = Writer2(folder / "bag", version=9, storage_plugin=plugin)
+    if compression:
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat[compression.upper()])
+    with writer:
         _add(writer, store, topics, lambda data, name: store.serialize_cdr(data, name))
     return next(path for path in (folder / "bag").iterdir() if path.suffix in (".db3", ".mcap"))
 

@@ -68,8 +68,6 @@ class ReaderSuite:
     cut_step: int = 1
     # How an error says where in the file an event lies.
     byte_named: str = r"byte \d+:"
-    # Why the reader can go on only from the start; empty where it can go on from behind any event.
-    not_seekable: str = ""
 
     def encode(self, events: np.ndarray) -> bytes:
         """Return a whole file with these events."""
@@ -143,10 +141,6 @@ class ReaderSuite:
                 assert again.report.as_dict() == whole.report.as_dict()
             assert place.report.events == at
 
-    def skip_unless_seekable(self) -> None:
-        if self.not_seekable:
-            pytest.skip(self.not_seekable)
-
     def rough_file(self, path: Path) -> Path:
         """Write a file whose clock steps back and forth, and in which some bytes are wrong."""
         events = self.some_events(3000, seed=3)
@@ -159,22 +153,15 @@ class ReaderSuite:
         return path
 
     def test_a_bookmark_goes_on_as_if_from_the_start(self, file):
-        self.skip_unless_seekable()
         for damage in ("strict", "skip", "salvage"):
             self.ways_to_go_on(file, replace(self.options, damage=damage), (333, 1000, 4999))
 
     @pytest.mark.parametrize("damage", ["skip", "salvage"])
     def test_a_bookmark_goes_on_in_a_damaged_file(self, tmp_path, damage):
-        self.skip_unless_seekable()
         path, options = self.rough_file(tmp_path / "rough"), replace(self.options, damage=damage)
         found, message, _ = self.try_to_read(path, options)
         if message is None and len(found) > 1:
             self.ways_to_go_on(path, options, (max(len(found) // 20, 1), 1000))
-
-    def test_a_reader_that_cannot_seek_says_why(self, file):
-        recording = open_recording(file, self.options)
-        next(iter(recording.decode_chunks(max_events=10)))
-        assert (recording.bookmark() is None) == bool(self.not_seekable)
 
     @pytest.mark.parametrize("rough", [False, True])
     def test_ranges_with_and_without_index_are_those_numpy_chooses(self, file, tmp_path, monkeypatch, rough):
@@ -185,7 +172,7 @@ class ReaderSuite:
         if message is not None or len(whole) < 100:
             return
         known = open_recording(path, options)
-        assert bool(known.index().blocks) != bool(self.not_seekable)
+        assert known.index().blocks
         rng = np.random.default_rng(4)
         growing = open_recording(path, options)
         for _ in range(4):
