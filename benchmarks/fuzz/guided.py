@@ -39,9 +39,11 @@ from benchmarks.fuzz.mutate import MUTATIONS  # noqa: E402
 from events.readers import record_pass  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
-# Where loops are Python: seconds for one file, and how far salvage looks for sound records.
+# Where loops are Python: seconds for one file, how far salvage looks for sound records, and events of a file
+# of which ranges are read as well.
 PLAIN_SECONDS = 1200
 PLAIN_SEARCH_BYTES = 256
+PLAIN_KEPT = 1 << 8
 OURS = ("--plain", "--replay", "--keep")
 
 
@@ -114,7 +116,7 @@ def main() -> None:
         reached.print()
         return
     if PLAIN:
-        check_module.SECONDS = PLAIN_SECONDS
+        check_module.SECONDS, check_module.MOST_KEPT = PLAIN_SECONDS, PLAIN_KEPT
         record_pass.SEARCH_BYTES = PLAIN_SEARCH_BYTES
     print(f"{instrument_readers()} functions report what they reach", flush=True)
     arguments = [argument for argument in sys.argv if not argument.startswith(OURS)]
