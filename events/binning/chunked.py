@@ -1,64 +1,116 @@
 """Binning a recording chunk by chunk, twice through it: memory of the frames, whatever its length.
 
 The first reading finds what the frames depend on: the number of events, and the earliest and latest time. The
-second counts. For recordings too long to be held in memory; others are read once and binned by `numba_cpu`.
+second sums up what the value of each cell follows from. For recordings too long to be held in memory; others
+are read once and binned by `numba_cpu`.
 """
 
 import numpy as np
 from numba import njit
 
-from events.binning.numba_cpu import axis_offsets, row_offsets, time_range
-from events.binning.reference import check_events, frame_edges, frame_width_us
+from events.binning.numba_cpu import axis_offsets, check_spans, row_offsets
+from events.binning.reference import area_overlaps, check_events, frame_edges, frame_width_us
 from events.binning.settings import BinSettings, Frames
 from events.recording import EVENT_DTYPE, Recording
+from events.seek import times_of, wider
 
 # Which rule of `BinSettings` a kernel follows.
 _BY_COUNT, _BY_TIME = 0, 1
+
+# What is summed up for a cell, and as which type: its events; 1 + its latest time since the first event, 0
+# without any; whether its last event has the polarity of its plane; its events' shares of area.
+_COUNT, _LATEST, _LAST_POLARITY, _AREA = range(4)
+_SUM_TYPES = (np.uint32, np.int64, np.uint8, np.int64)
 
 
 def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
     """Bin a recording in bounded memory, with the result of `bin_events` on all its events.
 
     Returns:
-        None where the settings have no such way, or the recording no events.
+        None where the recording has no events.
 
     Raises:
-        EventsError: The recording cannot be read, or gives an event outside its sensor.
+        EventsError: The recording cannot be read, gives an event outside its sensor, or as `bin_events`.
     """
-    if settings.value in ("last_time", "last_polarity") or settings.resize == "area":
-        return None
-    n, t_first, t_last = 0, 0, 0
+    n, times_us = 0, (0, 0)
     for chunk in recording.chunks():
-        earliest, latest, _ = time_range(chunk.view(np.int64))
-        t_first = earliest if n == 0 else min(t_first, earliest)
-        t_last = latest if n == 0 else max(t_last, latest)
+        times_us = times_of(chunk) if n == 0 else wider(times_us, times_of(chunk))
         n += len(chunk)
     if n == 0:
         return None
-    sensor_hw = recording.sensor_hw
-    shape = settings.frame_shape(sensor_hw)
-    rows = row_offsets(sensor_hw[0], shape[2], shape[3])
-    columns = axis_offsets(sensor_hw[1], shape[3], 1, 2 * shape[2] * shape[3])
     ends = np.zeros(2, EVENT_DTYPE)
-    ends["t"] = t_first, t_last
-    rule, width, kept, to_last = _rule(n, ends, settings)
-    counts = np.zeros((shape[0], shape[1] * shape[2] * shape[3]), np.uint32)
+    ends["t"] = times_us
+    kind = _kind(settings)
+    frame_of = _rule(n, ends, settings)
+    cell_of = _cells(settings, recording.sensor_hw)
+    shape = settings.frame_shape(recording.sensor_hw)
+    sums = np.zeros((shape[0], shape[1] * shape[2] * shape[3]), _SUM_TYPES[kind])
     starts = _StartTimes(n, settings)
     position = counted = 0
     for chunk in recording.chunks():
-        added = _add(
-            chunk.view(np.uint64), position, rule, t_first, width, kept, to_last, rows, columns, counts
-        )
+        added = _add(chunk.view(np.uint64), position, times_us[0], frame_of, cell_of, kind, sums)
         if added < 0:
-            check_events(chunk, sensor_hw)
+            check_events(chunk, recording.sensor_hw)
         counted += added
         starts.look(chunk["t"], position)
         position += len(chunk)
     edges = starts.edges() if settings.split == "count" else frame_edges(ends, settings)
-    top = 1 if settings.value == "binary" else settings.largest_value
-    saturated = 0 if settings.value == "binary" else int(np.count_nonzero(counts > top))
-    frames = np.minimum(counts, top).astype(settings.dtype).reshape(shape)
-    return Frames(frames, edges, counted, saturated)
+    frames, saturated = _values(sums, times_us[0], edges, settings)
+    return Frames(frames.reshape(shape), edges, counted, saturated)
+
+
+def _kind(settings: BinSettings) -> int:
+    """Return what is summed up for a cell."""
+    if settings.resize == "area" and settings.size_hw is not None:
+        return _AREA
+    return {"last_time": _LATEST, "last_polarity": _LAST_POLARITY}.get(settings.value, _COUNT)
+
+
+def _cells(settings: BinSettings, sensor_hw: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """Return where rows and columns lead in a frame, and by area how much of each lies under each cell."""
+    height, width = settings.size_hw or sensor_hw
+    rows = row_offsets(sensor_hw[0], height, width)
+    columns = axis_offsets(sensor_hw[1], width, 1, 2 * height * width)
+    if _kind(settings) != _AREA:
+        height, width = 1, 1
+    return rows, columns, *_shares(sensor_hw[0], height), *_shares(sensor_hw[1], width)
+
+
+def _shares(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last cell over each pixel [pixels, 2], and the shares of all [pixels, cells]."""
+    pixel = np.arange(pixels)
+    over = np.stack([pixel * cells // pixels, ((pixel + 1) * cells - 1) // pixels], axis=1)
+    return over, np.ascontiguousarray(area_overlaps(pixels, cells).T)
+
+
+def _values(
+    sums: np.ndarray, t_first: int, edges: np.ndarray, settings: BinSettings
+) -> tuple[np.ndarray, int]:
+    """Return the frames that follow from the sums [T, P*H*W], and how many pixels are saturated."""
+    kind, top = _kind(settings), settings.largest_value
+    frames = np.empty(sums.shape, settings.dtype)
+    if kind == _LATEST:
+        check_spans(edges)
+    saturated = 0
+    for i, values in enumerate(sums):
+        if kind == _AREA and settings.size_hw is not None:
+            unit = settings.size_hw[0] * settings.size_hw[1]
+            values = (2 * values + unit) // (2 * unit)
+        elif kind == _LATEST:
+            values = _scaled(values, t_first, edges[i : i + 2], top)
+        elif settings.value == "binary":
+            values = np.minimum(values, 1)
+        saturated += int(np.count_nonzero(values > top))
+        frames[i] = np.minimum(values, top)
+    return frames, saturated
+
+
+def _scaled(latest: np.ndarray, t_first: int, edges_us: np.ndarray, top: int) -> np.ndarray:
+    """Return `last_time` of the cells of one frame; the latest time has the largest value."""
+    start, last = int(edges_us[0]), int(edges_us[1]) - 1
+    elapsed = np.clip(latest - 1 + (t_first - start), 0, max(last - start, 0))
+    scaled = 1 + elapsed * (top - 1) // (last - start) if last > start else top
+    return np.where(latest > 0, scaled, 0)
 
 
 def _rule(n: int, ends: np.ndarray, settings: BinSettings) -> tuple[int, int, int, bool]:
@@ -96,19 +148,21 @@ class _StartTimes:
 
 
 @njit(cache=True, nogil=True)
-def _add(  # type: ignore[no-untyped-def]
-    words, position, rule, t_first, width, kept, to_last, rows, columns, counts
-):
-    """Add the events of a chunk to the counts [T, P*H*W]; return how many are in a frame, -1 for one outside.
+def _add(words, position, t_first, frame_of, cell_of, kind, sums):  # type: ignore[no-untyped-def]
+    """Add the events of a chunk to the sums [T, P*H*W]; return how many are in a frame, -1 for one outside.
 
     Divides where the frame may change, not once per event: it holds while low <= place < high.
     """
+    rule, width, kept, to_last = frame_of
+    rows, columns, rows_over, row_shares, columns_over, column_shares = cell_of
+    plane = np.uint64(sums.shape[1] // 2)
     counted = np.int64(0)
     frame = np.int64(-1)
     low = high = np.int64(0)
-    last = len(counts) - 1
+    last = len(sums) - 1
     for i in range(len(words) // 2):
-        place = position + i if rule == _BY_COUNT else np.int64(words[2 * i]) - t_first
+        since = np.int64(words[2 * i]) - t_first
+        place = position + i if rule == _BY_COUNT else since
         if not low <= place < high:
             frame = place // width if width > 0 else kept
             low, high = frame * width, (frame + 1) * width
@@ -121,8 +175,22 @@ def _add(  # type: ignore[no-untyped-def]
         word = words[2 * i + 1]
         row = rows[(word >> np.uint64(16)) & np.uint64(0x1FFFF)]
         cell = row + columns[word & np.uint64(0xFFFF)]
-        if cell >= np.uint64(counts.shape[1]):
+        if cell >= np.uint64(sums.shape[1]):
             return np.int64(-1)
-        counts[frame, cell] += np.uint32(1)
         counted += 1
+        if kind == _COUNT:
+            sums[frame, cell] += 1
+        elif kind == _LATEST:
+            sums[frame, cell] = max(sums[frame, cell], since + 1)
+        elif kind == _LAST_POLARITY:
+            sums[frame, cell] = 1
+            sums[frame, cell - plane if cell >= plane else cell + plane] = 0
+        else:
+            x, y = word & np.uint64(0xFFFF), (word >> np.uint64(16)) & np.uint64(0xFFFF)
+            p = np.int64(word >> np.uint64(32) & np.uint64(1))
+            # In units of 1 / (H * W) events.
+            for row in range(rows_over[y, 0], rows_over[y, 1] + 1):
+                for column in range(columns_over[x, 0], columns_over[x, 1] + 1):
+                    under = (p * row_shares.shape[1] + row) * column_shares.shape[1] + column
+                    sums[frame, under] += row_shares[y, row] * column_shares[x, column]
     return counted

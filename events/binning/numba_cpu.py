@@ -24,6 +24,7 @@ from events.binning.reference import (
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording
 from events.recording import EVENT_DTYPE
+from events.seek import times_of
 
 # Kernels fill a buffer this many frames long: the frame, then the margin that a row outside, a column
 # outside, or both lead to.
@@ -108,7 +109,7 @@ def _fill(
     if settings.value == "last_polarity":
         return _fill_last_polarities(words, *runs, row_offset, column_offset, flat)
     if settings.value == "last_time":
-        _check_spans(t_edges_us)
+        check_spans(t_edges_us)
         return _fill_last_times(
             words, *runs, row_offset, column_offset, t_edges_us, settings.largest_value, flat
         )
@@ -119,7 +120,8 @@ def _fill(
     return _fill_counts(words, *runs, row_offset, column_offset, flat)
 
 
-def _check_spans(t_edges_us: np.ndarray) -> None:
+def check_spans(t_edges_us: np.ndarray) -> None:
+    """Raise DamagedRecording where a frame is too long for the times in it to be scaled."""
     longest = np.diff(t_edges_us).max()
     if longest > LONGEST_LAST_TIME_US:
         raise DamagedRecording(
@@ -159,7 +161,8 @@ def _plan(events: np.ndarray, settings: BinSettings) -> tuple[_Runs, np.ndarray]
             edges[-1] = n
         return _Runs(edges[:-1], edges[1:], np.arange(T + 1)), frame_edges(events, settings)
     words = events.view(np.int64)
-    earliest, latest, rising = time_range(words)
+    rising = _never_falls(words)
+    earliest, latest = (words[0], words[-2]) if rising else times_of(events)
     # Edges depend on the earliest and latest time alone, so two events stand for all.
     ends = np.zeros(2, EVENT_DTYPE)
     ends["t"] = earliest, latest
@@ -186,18 +189,12 @@ def _cut_rising(words: np.ndarray, t_first: int, width_us: int, T: int, kept: in
 
 
 @njit(cache=True, nogil=True)
-def time_range(words):  # type: ignore[no-untyped-def]
-    """Return the earliest time, the latest, and whether none is below the one before it.
-
-    `words` is the event array seen as int64: the time of event i at 2 * i.
-    """
-    earliest = latest = words[0]
+def _never_falls(words):  # type: ignore[no-untyped-def]
+    """Return whether no time is below the one before it."""
     falls = 0
     for i in range(1, len(words) // 2):
-        earliest = min(earliest, words[2 * i])
-        latest = max(latest, words[2 * i])
         falls += words[2 * i] < words[2 * i - 2]
-    return earliest, latest, falls == 0
+    return falls == 0
 
 
 @njit(cache=True, nogil=True)
