@@ -84,14 +84,14 @@ def advance_high(state: np.ndarray, high: Whole) -> None:
     """Put the clock at a TIME_HIGH that differs from the one before."""
     step = high - state[HIGH] if state[HIGH] >= 0 else 0
     near = NEAR_US >> state[LOW_BITS]
-    period_us = 1 << (state[HIGH_BITS] + state[LOW_BITS])
+    time_bits = state[HIGH_BITS] + state[LOW_BITS]
     if step < 0 or step > near:
         if state[STEADY] >= STEADY_HIGHS:
             state[ANCHOR], state[ANCHOR_OFFSET_US] = state[HIGH], state[OFFSET_US]
             state[DOUBT] = DOUBTED_HIGHS
         state[STEADY] = 0
         if step <= -(1 << (state[HIGH_BITS] - 1)):
-            state[OFFSET_US] += period_us
+            state[OFFSET_US] += 1 << time_bits
     else:
         state[STEADY] += 1
     if state[DOUBT] > 0:
@@ -102,7 +102,7 @@ def advance_high(state: np.ndarray, high: Whole) -> None:
         if state[STEADY] >= STEADY_HIGHS:
             state[DOUBT] = 0
     state[HIGH] = high
-    state[WRAPS] = state[OFFSET_US] // period_us
+    state[WRAPS] = state[OFFSET_US] >> time_bits
     state[BASE_US] = state[OFFSET_US] + (high << state[LOW_BITS])
 
 
