@@ -21,8 +21,8 @@ from snn.export.plan import FRAMES, Neurons, Node, Plan, Weights
 
 # Fraction bits of a membrane are not driven beyond this, so that sums stay below 2^63.
 MOST_FRACTION_BITS = 48
-# Of a linear layer without neurons, before another one.
-MOST_LINEAR_BITS = 20
+# Of numbers that are no spikes where another layer multiplies them.
+MOST_CURRENT_BITS = 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def integer_network(
     """
     _refuse_float(plan)
     settings = settings if plan.repeats is None else replace(settings, steps=plan.repeats)
-    feeds_linear = {name for node in plan.nodes if node.kind == "linear" for name in node.inputs}
+    multiplied = _multiplied(plan)
     layers: dict[str, Layer] = {}
     fractions, factors = {FRAMES: 0}, {FRAMES: Fraction(1)}
     for node in plan.nodes:
@@ -70,7 +70,7 @@ def integer_network(
                 "it, expected a linear layer there, which takes the division in"
             )
         layer, factors[node.name] = _layer(node, given, factor, settings, plan)
-        if node.kind == "linear" and node.name in feeds_linear:
+        if node.weights is not None and node.name in multiplied:
             layer = _narrowed(layer)
         layers[node.name], fractions[node.name] = layer, layer.fraction_bits
     form = settings.form
@@ -85,6 +85,15 @@ def integer_network(
     )
     check_bounds(network)
     return network
+
+
+def _multiplied(plan: Plan) -> set[str]:
+    """Return what layers with weights see, themselves or in a sum."""
+    seen: set[str] = set()
+    for node in reversed(plan.nodes):
+        if node.weights is not None or (node.kind == "add" and node.name in seen):
+            seen.update(node.inputs)
+    return seen
 
 
 def _refuse_float(plan: Plan) -> None:
@@ -155,8 +164,8 @@ def _weighted(plain: Layer, weights: Weights, factor: Fraction, form: FixedPoint
 
 
 def _narrowed(layer: Layer) -> Layer:
-    """Return a layer that drops fraction bits beyond 20: the next one multiplies what it hands on."""
-    drop = max(0, layer.fraction_bits - MOST_LINEAR_BITS)
+    """Return a layer that drops fraction bits beyond 20: another one multiplies what it hands on."""
+    drop = max(0, layer.fraction_bits - MOST_CURRENT_BITS)
     exact = layer.numbers["exact"] and drop == 0
     numbers = layer.numbers | {"shift_right": drop, "exact": exact}
     return replace(layer, fraction_bits=layer.fraction_bits - drop, numbers=numbers)

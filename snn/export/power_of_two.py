@@ -93,15 +93,19 @@ def _put_weights(owner: Any, last: str, weights: Weights) -> None:
         for part in (weights.values, weights.scale, weights.bias)
     )
     old = getattr(owner, last)
-    if isinstance(old, nn.Linear):
-        layer: nn.Module = nn.Linear(old.in_features, old.out_features, dtype=torch.float64)
+    if isinstance(old, nn.BatchNorm2d | nn.Identity):
+        layer: nn.Module = ScaleBias(scale, bias)
+    elif isinstance(old, nn.Linear):
+        layer = nn.Linear(old.in_features, old.out_features, dtype=torch.float64)
         layer.weight, layer.bias = nn.Parameter(codes * scale[:, None]), nn.Parameter(bias)
     else:
-        assert isinstance(owner, ConvBlock | ConvNorm)
         sizes = (old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding)
         layer = nn.Conv2d(*sizes, groups=old.groups, bias=False, dtype=torch.float64)
-        layer.weight = nn.Parameter(codes)
-        owner.norm = ScaleBias(scale, bias)
+        has_norm = isinstance(owner, ConvBlock | ConvNorm)
+        # A convolution on its own has no bias here.
+        layer.weight = nn.Parameter(codes if has_norm else codes * scale.reshape(-1, 1, 1, 1))
+        if has_norm:
+            owner.norm = ScaleBias(scale, bias)
     setattr(owner, last, layer)
 
 

@@ -40,7 +40,10 @@ FAMILY = {
     "mlif_converted": PUBLISHED_NEURONS["mlif_converted"],
     "all": replace(NEURONS["lif"], reset="all"),
 }
-NETWORKS = ("vgg5", "vggsnn", "mobilenet", "mobilenet_depthwise", "mobilenet_published", "resnet18")
+NETWORKS = (
+    *("vgg5", "vggsnn", "mobilenet", "mobilenet_depthwise", "mobilenet_published"),
+    *("resnet18", "preact_resnet18"),
+)
 
 
 def power_of_two(model, form, *, steps=4):
@@ -203,7 +206,6 @@ def test_what_has_no_form_in_whole_numbers_is_named():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("preact_resnet18", r"PreactivationResNet: found a network with normalisations behind additions"),
         ("spikformer_4_256", r"Spikformer: found a network with products of spikes with spikes"),
     ],
 )

@@ -75,6 +75,7 @@ CASES = {
     "no_leak": ("vgg5", replace(NEURONS["lif"], decay=1.0)),
     "strides": ("vggsnn", replace(NEURONS["lif"], fire_rule=">")),
     "residual": ("resnet18", NEURONS["lif"]),
+    "preactivation": ("preact_resnet18", NEURONS["lif"]),
     "groups": ("mobilenet_depthwise", NEURONS["lif"]),
 }
 
@@ -87,7 +88,7 @@ def test_a_graph_computes_what_the_network_does(case, tmp_path):
     path = tmp_path / "network.nir"
     count = write_nir(plan_of(model), path)
     # As nir's own reader checks groups, see nir_graph.
-    graph = nir.read(path) if case != "groups" else nir.read(path, type_check=False)
+    graph = nir.read(path) if case not in ("groups", "preactivation") else nir.read(path, type_check=False)
     assert len(graph.nodes) == count
     frames = some_frames()
     with torch.no_grad():
