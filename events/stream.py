@@ -32,7 +32,8 @@ class ChunkBuffer:
             larger = np.empty(max(needed, 2 * len(self._events)), self._events.dtype)
             larger[: self._length] = self._events[: self._length]
             self._events = larger
-        self._events[self._length : needed] = events
+        # Whole words: NumPy copies records with gaps field by field.
+        self._events[self._length : needed].view(np.int64)[:] = events.view(np.int64)
         self._length = needed
 
     def take(self) -> np.ndarray:

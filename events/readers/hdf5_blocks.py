@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Rows taken at a time, rounded up to whole chunks: few enough to stay in the cache, while HDF5 takes some
 # microseconds to be asked for any.
-ROWS_AT_A_TIME = 1 << 17
+ROWS_AT_A_TIME = 1 << 16
 # A chunk is unpacked whole, so its size is memory; those of public data sets have some hundred kilobytes.
 LARGEST_CHUNK_BYTES = 1 << 28
 
@@ -28,7 +28,11 @@ FILTERS = {32001: "Blosc", 32015: "Zstandard", 32004: "LZ4", 32008: "bitshuffle"
 
 
 class RowReader:
-    """Reads rows of a data set, in their type there, into memory that the next call overwrites."""
+    """Reads rows of a data set, in their type there, into memory that the next call overwrites.
+
+    Attributes:
+        rows: Those read last.
+    """
 
     def __init__(self, found: "h5py.Dataset") -> None:
         """Read nothing yet."""
@@ -38,18 +42,17 @@ class RowReader:
         self._file_space = found.id.get_space()
         self._memory_space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
         self._type = h5py.h5t.py_create(found.dtype)
-        self._room = np.empty(0, found.dtype)
+        self._room = self.rows = np.empty(0, found.dtype)
 
-    def read(self, first: int, stop: int) -> np.ndarray:
-        """Return rows, shape [stop - first]. Raises what h5py raises where they cannot be unpacked."""
+    def read(self, first: int, stop: int) -> None:
+        """Read rows. Raises what h5py raises where they cannot be unpacked."""
         count = (stop - first,)
         if len(self._room) < stop - first:
             self._room = np.empty(count, self._room.dtype)
-        rows = self._room[: stop - first]
+        self.rows = self._room[: stop - first]
         self._file_space.select_hyperslab((first,), count)
         self._memory_space.set_extent_simple(count)
-        self._id.read(self._memory_space, self._file_space, rows, self._type)
-        return rows
+        self._id.read(self._memory_space, self._file_space, self.rows, self._type)
 
 
 class Hdf5Events:
@@ -59,8 +62,10 @@ class Hdf5Events:
         path: The file, for messages.
         fields: For each of t, x, y and p its data set, and the field in it or None.
         data_sets: Those of the fields, each once.
-        readers: For the name of each of them what reads it.
+        readers: What reads each of these.
+        picks: For each of t, x, y and p its reader, and the field in it or None.
         rows: Events.
+        row_bytes: Bytes of one event, unpacked.
         t_offset_us: Added to every time.
     """
 
@@ -84,7 +89,10 @@ class Hdf5Events:
         for found in self.data_sets:
             check_data_set(found, path)
         self.rows = int(self.data_sets[0].shape[0])
-        self.readers = {found.name: RowReader(found) for found in self.data_sets}
+        readers = {found.name: RowReader(found) for found in self.data_sets}
+        self.readers = list(readers.values())
+        self.picks = {name: (readers[found.name], field) for name, (found, field) in self.fields.items()}
+        self.row_bytes = sum(found.dtype.itemsize for found in self.data_sets)
         lengths = {found.name: int(found.shape[0]) for found in self.data_sets}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name} {rows}" for name, rows in lengths.items())
@@ -120,11 +128,6 @@ class Hdf5Events:
         if all(self.step % found.chunks[0] == 0 for found in chunked):
             return 0
         return 2 * max(found.chunks[0] * found.dtype.itemsize for found in chunked)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one event, unpacked."""
-        return sum(found.dtype.itemsize for found in self.data_sets)
 
 
 def number_types(where: Hdf5Events) -> dict[str, str]:
@@ -304,12 +307,13 @@ Columns = tuple[dict[str, Any], str | None]
 def read_rows(where: Hdf5Events, first: int, stop: int, _decoder: EcfDecoder) -> Columns:
     """Return the columns of some rows, or why they cannot be had."""
     try:
-        parts: dict[str, Any] = {name: reader.read(first, stop) for name, reader in where.readers.items()}
+        for reader in where.readers:
+            reader.read(first, stop)
     except (OSError, RuntimeError, ValueError) as error:
         return {}, " ".join(str(error).split())
     return {
-        name: plain(parts[found.name] if field is None else parts[found.name][field])
-        for name, (found, field) in where.fields.items()
+        name: plain(reader.rows if field is None else reader.rows[field])
+        for name, (reader, field) in where.picks.items()
     }, None
 
 

@@ -33,11 +33,11 @@ class Hdf5Layout:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def member(file: "h5py.File", path: str) -> "h5py.Group | h5py.Dataset | None":
-    """Return what is at a path, None where there is nothing; links to other files are not followed."""
+def member(start: "h5py.Group", path: str) -> "h5py.Group | h5py.Dataset | None":
+    """Return what is at a path from a group; None where there is nothing, or a link to another file."""
     import h5py
 
-    here: h5py.Group | h5py.Dataset = file
+    here: h5py.Group | h5py.Dataset = start
     for name in path.split("/"):
         if not name:
             continue
@@ -47,11 +47,11 @@ def member(file: "h5py.File", path: str) -> "h5py.Group | h5py.Dataset | None":
     return here
 
 
-def data_set(file: "h5py.File", path: str) -> "h5py.Dataset | None":
-    """Return the data set at a path; None where there is none in this file."""
+def data_set(start: "h5py.Group", path: str) -> "h5py.Dataset | None":
+    """Return the data set at a path from a group, such as a file; None where there is none in this file."""
     import h5py
 
-    found = member(file, path)
+    found = member(start, path)
     return found if isinstance(found, h5py.Dataset) else None
 
 
@@ -96,7 +96,6 @@ def columns_in(file: "h5py.File", group: str) -> dict[str, tuple[str, str | None
     named = match_names(list(found))
     if named is None:
         return None
-    paths = {name: f"{group.rstrip('/')}/{child}" for name, child in named.items()}
-    if any(data_set(file, path) is None for path in paths.values()):
+    if any(data_set(found, child) is None for child in named.values()):
         return None
-    return {name: (path, None) for name, path in paths.items()}
+    return {name: (f"{group.rstrip('/')}/{child}", None) for name, child in named.items()}
