@@ -17,7 +17,7 @@ import numpy as np
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.conventions import only_plain_conventions
 from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
-from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, Clock
+from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, TopicMessages
 from events.readers.rosbag_messages import EVENT_TYPES, DamagedMessage, parse_message, type_name
 from events.readers.rosbag_pass import BagPass, BagPlace
 from events.readers.source import Source
@@ -75,8 +75,8 @@ class BagRecording(PassRecording):
             self._topic = _choose_topic(source, options, bag.connections)
             self.facts = _facts(bag.connections, self._topic)
         self._said_hw: tuple[int, int] | None = None
-        with closing(self._bag.messages(self._topic, Clock())) as messages:
-            first = next(messages, None)
+        with closing(TopicMessages(self._bag, self._topic)) as messages:
+            first = next(iter(messages), None)
         if first is not None:
             try:
                 message = parse_message(first.data, first.msgtype, cdr=name != ROS1)

@@ -48,35 +48,34 @@ class TopicMessage(NamedTuple):
 
 
 class Bag:
-    """A bag, read by its index, or by what a walk over its records finds where that is damaged.
-
-    Attributes:
-        source: The file.
-        format: `rosbag1`, `rosbag2` (SQLite) or `mcap`.
-        rebuilt: What the walk has found; None as long as the index serves.
-    """
+    """A bag, read by its index, or by what a walk over its records finds where that is damaged."""
 
     def __init__(self, source: Source, name: str, *, strict: bool) -> None:
-        """Describe the bag, which is not opened yet; `strict` refuses one that is damaged."""
+        """Describe a bag that is not opened yet.
+
+        Args:
+            source: The file.
+            name: `rosbag1`, `rosbag2` (SQLite) or `mcap`.
+            strict: Whether a damaged one is refused.
+        """
         self.source, self.format, self._strict = source, name, strict
-        self.rebuilt: Any = None
+        self.indexed = True
+        self._rebuilt: Any = None
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Open the bag with one of the readers of `rosbags`, or as rebuilt.
+        """Open the bag with one of the readers of `rosbags`, or as rebuilt where it has no index.
 
         Raises:
             DamagedRecording: It is damaged, and `strict` or without any message that is whole.
             EventsError: `rosbags` is not installed.
         """
-        if self.rebuilt is None:
-            reader, causes = self._reader()
-            try:
-                reader.open()
-            except causes as error:
-                self.rebuild(error)
-        if self.rebuilt is not None:
-            yield self.rebuilt
+        reader, causes = self.reader()
+        try:
+            reader.open()
+        except causes as error:
+            self.indexed = False
+            yield self.rebuilt(error)
             return
         try:
             yield reader
@@ -85,7 +84,7 @@ class Bag:
             with suppress(*causes):
                 reader.close()
 
-    def _reader(self) -> tuple[Any, tuple[type[Exception], ...]]:
+    def reader(self) -> tuple[Any, tuple[type[Exception], ...]]:
         """Return a reader that is not opened yet, and what it raises where the file is not what it says."""
         try:
             import apsw
@@ -103,53 +102,83 @@ class Bag:
         opener: Any = {ROS1: Reader, SQLITE: Sqlite3Reader, MCAP: McapReader}[self.format]
         return opener(self.source.path), (ReaderError, Reader2Error, apsw.Error, zstd.ZstdError, *_CAUSES)
 
-    def rebuild(self, error: Exception) -> None:
-        """Find the messages without the index, which an error has shown to be damaged.
+    def rebuilt(self, error: Exception | None = None) -> Any:
+        """Return the messages that are found without the index, which an error has shown to be damaged.
 
         Raises:
             DamagedRecording: The bag is read under `strict`, or has no message that is whole.
         """
+        if self._rebuilt is not None:
+            return self._rebuilt
         if self.format == SQLITE:
             raise _broken(self.source, self.format, error) from error
         from events.readers.rosbag_rebuilt import BROKEN, RebuiltBag1, RebuiltMcap
 
         try:
             rebuilt = {ROS1: RebuiltBag1, MCAP: RebuiltMcap}[self.format](self.source.path)
-        except BROKEN:
-            raise _broken(self.source, self.format, error) from error
+        except BROKEN as cause:
+            raise _broken(self.source, self.format, error or cause) from error
         if self._strict or not rebuilt.connections:
             advice = "read with damage 'skip' to take the messages that are whole"
             raise DamagedRecording(
                 f"{self.source.path}: byte {rebuilt.damaged_byte}: {rebuilt.damage}; "
                 f"{advice if rebuilt.connections else 'copy or record it again'}"
             ) from error
-        self.rebuilt = rebuilt
+        self._rebuilt = rebuilt
+        return rebuilt
 
-    def messages(self, topic: str, behind: Clock) -> Generator[TopicMessage, None, None]:
-        """Yield the messages of a topic behind a place, in the order of the bag's clock.
 
-        Where the bag turns out to be damaged on the way, those go on that are found without its index.
+class TopicMessages:
+    """The messages of a topic behind a place, in the order of the bag's clock.
+
+    Where the bag turns out to be damaged on the way, those go on that are found without its index.
+
+    Attributes:
+        rebuilt: Whether it has come to that.
+    """
+
+    def __init__(self, bag: Bag, topic: str, behind: Clock | None = None, *, rebuilt: bool = False) -> None:
+        """Stand behind some messages of the bag's index, or of those found without it (`rebuilt`)."""
+        self._bag, self._topic = bag, topic
+        self.rebuilt = rebuilt or not bag.indexed
+        self._read = self._messages(behind or Clock())
+
+    def __iter__(self) -> Iterator[TopicMessage]:
+        """Yield the messages; goes on where it was left.
 
         Raises:
             DamagedRecording: The bag is damaged, and `strict` or no more can be found.
         """
-        _, causes = self._reader()
-        start, to_pass, rebuilt = behind, behind.passed, self.rebuilt
-        try:
-            with self.opened() as bag:
-                chosen = [connection for connection in bag.connections if connection.topic == topic]
-                for connection, time_ns, data in bag.messages(chosen, start=start.time_ns):
-                    if time_ns == start.time_ns and to_pass:
-                        to_pass -= 1
-                        continue
-                    behind = Clock(time_ns, behind.passed + 1 if time_ns == behind.time_ns else 1)
-                    yield TopicMessage(type_name(connection.msgtype), data, behind)
-            return
-        except causes as error:
-            if rebuilt is not None:
-                raise _broken(self.source, self.format, error) from error
-            self.rebuild(error)
-        yield from self.messages(topic, behind)
+        return self._read
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._read.close()
+
+    def _messages(self, behind: Clock) -> Generator[TopicMessage, None, None]:
+        if not self.rebuilt:
+            _, causes = self._bag.reader()
+            try:
+                with self._bag.opened() as bag:
+                    for message in self._behind(bag, behind):
+                        behind = message.behind
+                        yield message
+                return
+            except causes as error:
+                self._bag.rebuilt(error)
+                self.rebuilt = True
+        yield from self._behind(self._bag.rebuilt(), behind)
+
+    def _behind(self, bag: Any, start: Clock) -> Iterator[TopicMessage]:
+        """Yield the messages of an opened bag behind a place."""
+        chosen = [connection for connection in bag.connections if connection.topic == self._topic]
+        to_pass, behind = start.passed, start
+        for connection, time_ns, data in bag.messages(chosen, start=start.time_ns):
+            if time_ns == start.time_ns and to_pass:
+                to_pass -= 1
+                continue
+            behind = Clock(time_ns, behind.passed + 1 if time_ns == behind.time_ns else 1)
+            yield TopicMessage(type_name(connection.msgtype), data, behind)
 
 
 def _check_pages(source: Source) -> None:
@@ -172,7 +201,7 @@ def _check_pages(source: Source) -> None:
         )
 
 
-def _broken(source: Source, name: str, error: Exception) -> DamagedRecording:
+def _broken(source: Source, name: str, error: Exception | None) -> DamagedRecording:
     said = " ".join(str(error).split()) or type(error).__name__
     advice = f"copy it again, or {RECOVER}" if name == SQLITE else "copy or record it again"
     return DamagedRecording(

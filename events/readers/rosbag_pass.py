@@ -1,6 +1,5 @@
 """One pass over the messages of a topic: their events, counted, in memory that is bounded by a message."""
 
-from collections.abc import Generator
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -19,7 +18,7 @@ from events.readers.prophesee_clock import (
     WRAPS,
     new_state,
 )
-from events.readers.rosbag_container import ROS1, Bag, Clock, TopicMessage
+from events.readers.rosbag_container import ROS1, Bag, Clock, TopicMessage, TopicMessages
 from events.readers.rosbag_events import (
     MONO_BYTES,
     decode_event_array,
@@ -44,7 +43,7 @@ class BagPlace(NamedTuple):
         offset: Bytes of the messages before it.
         at: Its events, or words of EVT 3, that have been decoded; None where it has not been begun.
         state: Of the decoder of EVT 3.
-        rebuilt: Whether the bag's index is known to be damaged.
+        rebuilt: Whether the messages are those found without the bag's index.
     """
 
     before: Clock
@@ -78,18 +77,16 @@ class BagPass:
         self._damage, self.report = options.damage, report
         if place is None:
             place = BagPlace(Clock(), 0, 0, None, _first_state(sensor_hw, options), rebuilt=False)
-        if place.rebuilt and bag.rebuilt is None:
-            bag.rebuild(DamagedRecording())
         self._before, self._number, self._offset = place.before, place.number, place.offset
         self._state = place.state.copy()
         self._triggers = np.zeros(1 + 3 * TRIGGER_ROOM if keep_triggers else 0, np.int64)
         # (time, channel, rising) in file order, shape [n, 3] each.
         self.kept_triggers: list[np.ndarray] = []
         self._error: str | None = None
-        self._messages: Generator[TopicMessage, None, None] = bag.messages(topic, place.before)
+        self._messages = TopicMessages(bag, topic, place.before, rebuilt=place.rebuilt)
         self._message: TopicMessage | None = None
         if place.at is not None:
-            self._message = next(self._messages)
+            self._message = next(iter(self._messages))
             self._taken, self._at = self._parse(self._message), place.at
 
     def __enter__(self) -> Self:
@@ -106,8 +103,8 @@ class BagPass:
     def place(self) -> BagPlace:
         """Where the pass stands, with all that later events and counts depend on."""
         at = None if self._message is None else self._at
-        rebuilt = self._bag.rebuilt is not None
-        return BagPlace(self._before, self._number, self._offset, at, self._state.copy(), rebuilt)
+        state, rebuilt = self._state.copy(), self._messages.rebuilt
+        return BagPlace(self._before, self._number, self._offset, at, state, rebuilt)
 
     def fill(self, out: np.ndarray) -> int:
         """Decode the next events into `out`, EVENT_DTYPE; return how many, 0 only at the end.
@@ -126,9 +123,10 @@ class BagPass:
 
     def finish(self) -> None:
         """Bring the report up to the end of the file."""
-        report, rebuilt = self.report, self._bag.rebuilt
+        report = self.report
         report.bytes_read = report.bytes_total
-        if rebuilt is not None:
+        if self._messages.rebuilt:
+            rebuilt = self._bag.rebuilt()
             report.bytes_read -= rebuilt.skipped_bytes
             report.bytes_skipped += rebuilt.skipped_bytes
             if report.first_damage_byte is None:

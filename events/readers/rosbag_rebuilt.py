@@ -106,7 +106,7 @@ class RebuiltBag(ABC):
     @property
     def damage(self) -> str:
         """What is wrong at the damaged byte."""
-        return "the bag is cut off or overwritten" if self._damaged else "no index follows the messages"
+        return "the bag is cut off or overwritten" if self._damaged else "the index is missing or wrong"
 
     def messages(
         self, connections: Sequence[FoundConnection], start: int | None = None

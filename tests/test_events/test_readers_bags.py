@@ -90,7 +90,7 @@ class TestMcap(CutBagSuite):
         recording = open_recording(path)
         np.testing.assert_array_equal(recording.read(), events)
         assert recording.report.notes == [
-            f"byte {path.stat().st_size} of the file: no index follows the messages"
+            f"byte {path.stat().st_size} of the file: the index is missing or wrong"
         ]
 
 
