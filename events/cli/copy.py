@@ -5,6 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from events.cli.reading import (
+    PANEL,
+    Columns,
+    Damage,
+    Orientation,
+    ReadFormat,
+    Sensor,
+    Stream,
+    Timestamps,
+    Topic,
+    read_options,
+)
 from events.cli.terminal import (
     EXIT_PARTIAL,
     EXIT_PROBLEM,
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
     from events.readers.live import Feed
     from events.recording import FileReport, ReadOptions, Recording
 
-CUT, CLEAN, READING, WRITING = "Cut", "Clean up", "Reading", "Writing"
+CUT, CLEAN, WRITING = "Cut", "Clean up", "Writing"
 
 # Microseconds in each unit of time that an option takes.
 UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000}
@@ -84,34 +96,19 @@ def cat(
         str | None,
         _option(CLEAN, "Leave out events without a neighbour's event within this time.", metavar="TIME"),
     ] = None,
-    damage: Annotated[
-        Literal["strict", "skip", "salvage"] | None,
-        _option(READING, "Fail at damaged bytes, leave them out, or look for events behind them."),
-    ] = None,
-    sensor: Annotated[
-        str | None, _option(READING, "Sensor's height x width, such as 180x240.", metavar="HxW")
-    ] = None,
-    orientation: Annotated[
-        Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,
-        _option(READING, "Which pixel an address means."),
-    ] = None,
-    columns: Annotated[
-        str | None, _option(READING, "Order of columns a file does not name, such as t:us,x,y,p.")
-    ] = None,
-    read_format: Annotated[
-        str | None, _option(READING, "Format of the recording; where not given, its content tells.")
-    ] = None,
-    stream: Annotated[
-        int | None, _option(READING, "Number of the event stream, in a file that holds several.")
-    ] = None,
-    topic: Annotated[
-        str | None, _option(READING, "Topic of events, in a ROS bag that holds several.", metavar="TOPIC")
-    ] = None,
+    damage: Damage = None,
+    sensor: Sensor = None,
+    orientation: Orientation = None,
+    timestamps: Timestamps = None,
+    columns: Columns = None,
+    read_format: ReadFormat = None,
+    stream: Stream = None,
+    topic: Topic = None,
     follow: Annotated[
-        bool, _option(READING, "Wait for more where the file still grows, until Ctrl-C.", "--follow")
+        bool, _option(PANEL, "Wait for more where the file still grows, until Ctrl-C.", "--follow")
     ] = False,
     timeout: Annotated[
-        float | None, _option(READING, "End after that many seconds without a new byte.", metavar="SECONDS")
+        float | None, _option(PANEL, "End after that many seconds without a new byte.", metavar="SECONDS")
     ] = None,
     json: Annotated[bool, _option(WRITING, "Print what was done as JSON.", "--json")] = False,
 ) -> None:
@@ -149,10 +146,11 @@ def cat(
         denoise=denoise,
         zero_time=zero_time,
     )
-    options = _read_options(
+    options = read_options(
         damage=damage,
         sensor=sensor,
         orientation=orientation,
+        timestamps=timestamps,
         columns=columns,
         format=read_format,
         stream=stream,
@@ -193,14 +191,6 @@ def _end_at_interrupt(feed: "Feed") -> None:
     import signal
 
     signal.signal(signal.SIGINT, lambda *_: feed.stop())
-
-
-def _read_options(*, sensor: str | None, **given: Any) -> "ReadOptions":
-    from events.cli.convert import parse_size
-    from events.recording import ReadOptions
-
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return ReadOptions(sensor_hw=parse_size(sensor, option="--sensor"), **chosen)
 
 
 def cat_settings(
@@ -312,6 +302,8 @@ def _say_summary(summary: "CatSummary") -> None:
         more = len(summary.hot_pixels) - HOT_PIXELS_SHOWN
         say(f"hot pixels: {shown}{f' and {more} more' if more > 0 else ''}")
     report = summary.report
+    if report.triggers:
+        say(f"left out: {report.triggers:,} triggers; only events are copied")
     for note in report.notes:
         say(f"note: {note}")
     if report.damaged:
@@ -337,20 +329,17 @@ def diff(
     tolerance: Annotated[
         str, typer.Option(help="Times this close are equal, such as 1us.", metavar="TIME")
     ] = "0us",
-    sensor: Annotated[
-        str | None,
-        typer.Option(
-            help="Sensor's height x width, such as 180x240, of files that do not say it.",
-            metavar="HxW",
-            show_default=False,
-        ),
-    ] = None,
+    sensor: Sensor = None,
+    orientation: Orientation = None,
+    columns: Columns = None,
+    stream: Stream = None,
+    topic: Topic = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two recordings event by event: 0 the same, 1 different, 2 one cannot be read.
 
     Says how many events differ in each field, which is the first, and what would explain it: a shift in time,
-    a mirrored axis, exchanged axes, inverted polarity.
+    a mirrored axis, exchanged axes, inverted polarity. Options of reading are for both.
 
     [bold]Examples[/bold]
 
@@ -365,7 +354,9 @@ def diff(
     from events.store.named import open_named
 
     tolerance_us = parse_time(tolerance, option="--tolerance") or 0
-    options = _read_options(sensor=sensor)
+    options = read_options(
+        sensor=sensor, orientation=orientation, columns=columns, stream=stream, topic=topic
+    )
     try:
         found = compare_recordings(
             open_named(a, options),

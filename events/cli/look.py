@@ -6,6 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from events.cli.reading import (
+    Columns,
+    Damage,
+    Orientation,
+    Polarity,
+    ReadFormat,
+    Sensor,
+    Stream,
+    Timestamps,
+    Topic,
+    read_options,
+    refuse_for_store,
+)
 from events.cli.terminal import EXIT_PARTIAL, EXIT_PROBLEM, ProgressBar, errors_as_lines, print_json, say
 
 if TYPE_CHECKING:
@@ -15,29 +28,6 @@ if TYPE_CHECKING:
 
 # At most this many problems are listed; --json has all.
 PROBLEMS_SHOWN = 50
-
-
-def read_options(
-    orientation: str | None,
-    timestamps: str | None,
-    polarity: str | None,
-    *,
-    stream: int | None = None,
-    topic: str | None = None,
-) -> "ReadOptions":
-    """Return the options with which a single recording is read."""
-    from dataclasses import replace
-
-    from events.recording import ReadOptions
-
-    given = {
-        "orientation": orientation,
-        "timestamps": timestamps,
-        "polarity": polarity,
-        "stream": stream,
-        "topic": topic,
-    }
-    return replace(ReadOptions(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 @errors_as_lines
@@ -53,22 +43,15 @@ def info(
     digest: Annotated[
         bool, typer.Option("--digest", help="Also the digests of a recording's t, x, y and p.")
     ] = False,
-    orientation: Annotated[
-        Literal["jaer", "dat2mat", "spikingjelly", "raw"] | None,
-        typer.Option(help="Which pixel an address means.", show_default="jaer"),
-    ] = None,
-    timestamps: Annotated[
-        Literal["unwrap", "dat2mat"] | None, typer.Option(help="How clocks are read.", show_default="unwrap")
-    ] = None,
-    polarity: Annotated[
-        Literal["on1", "raw"] | None, typer.Option(help="What 1 means.", show_default="on1")
-    ] = None,
-    stream: Annotated[
-        int | None, typer.Option(help="Number of the event stream, in a file that holds several.")
-    ] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="Topic of events, in a ROS bag that holds several.")
-    ] = None,
+    orientation: Orientation = None,
+    timestamps: Timestamps = None,
+    polarity: Polarity = None,
+    damage: Damage = None,
+    sensor: Sensor = None,
+    read_format: ReadFormat = None,
+    columns: Columns = None,
+    stream: Stream = None,
+    topic: Topic = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a recording or a store holds, and what is wrong with it.
@@ -80,6 +63,8 @@ def info(
 
     events info cifar10_airplane_0.aedat --digest
 
+    events info slider.txt --columns t:s,x,y,p
+
     events info cifar10.zarr --json
 
     events info gesture-events.zarr:3
@@ -90,12 +75,21 @@ def info(
     from events.inspect.store import store_info
     from events.store.attributes import store_kind
 
-    if store_kind(path) == "events":
-        facts = event_store_info(path)
-    elif path.is_dir():
-        facts = store_info(path)
+    options = read_options(
+        sensor=sensor,
+        orientation=orientation,
+        timestamps=timestamps,
+        polarity=polarity,
+        damage=damage,
+        format=read_format,
+        columns=columns,
+        stream=stream,
+        topic=topic,
+    )
+    if path.is_dir():
+        refuse_for_store(path, options)
+        facts = event_store_info(path) if store_kind(path) == "events" else store_info(path)
     else:
-        options = read_options(orientation, timestamps, polarity, stream=stream, topic=topic)
         facts = recording_info(path, options, digest=digest)
     if json:
         print_json(facts)
@@ -173,6 +167,15 @@ def view(
         Path | None, typer.Option(help="Write all frames as one picture.", show_default=False)
     ] = None,
     gif: Annotated[Path | None, typer.Option(help="Write the frames as a film.", show_default=False)] = None,
+    orientation: Orientation = None,
+    timestamps: Timestamps = None,
+    polarity: Polarity = None,
+    damage: Damage = None,
+    sensor: Sensor = None,
+    read_format: ReadFormat = None,
+    columns: Columns = None,
+    stream: Stream = None,
+    topic: Topic = None,
 ) -> None:
     """Look at a recording or a stored sample: in the terminal, as PNG or as GIF.
 
@@ -184,7 +187,18 @@ def view(
     """
     from events import draw
 
-    title, shown, t_edges_us = _frames_of(path, sample, frames)
+    options = read_options(
+        sensor=sensor,
+        orientation=orientation,
+        timestamps=timestamps,
+        polarity=polarity,
+        damage=damage,
+        format=read_format,
+        columns=columns,
+        stream=stream,
+        topic=topic,
+    )
+    title, shown, t_edges_us = _frames_of(path, sample, frames, options)
     say(title)
     if png is not None:
         draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png)
@@ -200,7 +214,9 @@ def view(
         typer.echo(draw.half_blocks(shown[chosen], width, colour=None if sys.stdout.isatty() else False))
 
 
-def _frames_of(path: Path, sample: int | None, frames: int) -> "tuple[str, np.ndarray, np.ndarray]":
+def _frames_of(
+    path: Path, sample: int | None, frames: int, options: "ReadOptions"
+) -> "tuple[str, np.ndarray, np.ndarray]":
     """Return title, frames and their edges of a recording or of a sample in a store."""
     from events.store.attributes import store_kind
     from events.store.named import split_name
@@ -212,10 +228,11 @@ def _frames_of(path: Path, sample: int | None, frames: int) -> "tuple[str, np.nd
     if sample is not None and kind is None:
         raise typer.BadParameter(f"--sample {sample}: {path} is no store")
     if kind == "frames" or (kind is None and store.is_dir()):
+        refuse_for_store(store, options)
         return _stored_frames(store, str(sample or 0) if name is None else name)
     if kind == "events" and name is None:
         path = Path(f"{store}:{sample or 0}")
-    return _recording_frames(path, frames)
+    return _recording_frames(path, frames, options)
 
 
 def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]":
@@ -231,12 +248,14 @@ def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]
     return title, store.read(sample), store.t_edges_us[sample]
 
 
-def _recording_frames(path: Path, frames: int) -> "tuple[str, np.ndarray, np.ndarray]":
+def _recording_frames(
+    path: Path, frames: int, options: "ReadOptions"
+) -> "tuple[str, np.ndarray, np.ndarray]":
     from events.binning.settings import BinSettings
     from events.store.named import open_named
     from events.store.task import bin_recording
 
-    recording = open_named(path)
+    recording = open_named(path, options)
     shown = bin_recording(recording, BinSettings(frames=frames, split="time"))
     title = f"{path.name}: {recording.facts.get('source', recording.format)}, {shown.n_events} events"
     return title, shown.frames, shown.t_edges_us

@@ -7,6 +7,7 @@ import numpy as np
 
 from events.filters.hot_pixels import hot_limit
 from events.inspect.text import one_line, said_bytes, said_seconds
+from events.readers.live import is_live
 from events.readers.registry import READERS
 from events.recording import EventDigest, ReadOptions, Recording
 from events.store.named import open_named
@@ -31,7 +32,8 @@ def recording_info(
 
     Returns:
         Plain JSON types: `format`, `sensor`, `events`, `on_share`, times in microseconds, rates, hot
-        pixels, `triggers`, `report` (a `FileReport`), `header`, and `digest` where asked for.
+        pixels, `triggers` by channel (none of a pipe), `report` (a `FileReport`), `header`, and `digest`
+        where asked for.
 
     Raises:
         EventsError: The file cannot be read; see `events.store.named.open_named`.
@@ -43,14 +45,15 @@ def recording_info(
         survey.update(chunk)
         if digest:
             field_digest.update(chunk)
-    info = _recording_facts(recording) | survey.as_dict() | {"triggers": _triggers(recording)}
+    # Triggers take a reading of their own, and a pipe can be read only once.
+    triggers = [] if is_live(path) else _triggers(recording)
+    info = _recording_facts(recording) | survey.as_dict() | {"path": str(path), "triggers": triggers}
     return info | ({"digest": field_digest.as_dict()} if digest else {})
 
 
 def _recording_facts(recording: Recording) -> dict[str, Any]:
     return {
         "kind": "recording",
-        "path": str(recording.path),
         "format": recording.format,
         "sensor": {"height": recording.sensor_hw[0], "width": recording.sensor_hw[1]},
         "header": {name: _plain(value) for name, value in recording.facts.items()},
@@ -172,6 +175,8 @@ def recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
             ("hot pixels", _hot_text(info)),
         ]
     rows += [("trigger", _trigger_text(trigger)) for trigger in info["triggers"]]
+    if report["triggers"] and not info["triggers"]:
+        rows.append(("trigger", f"{report['triggers']:,} edges"))
     rows.append(("damage", _damage_text(report)))
     if left_out := _left_out_text(report):
         rows.append(("left out", left_out))

@@ -218,8 +218,10 @@ def open_spooled(feed: Feed, head: bytes, options: ReadOptions) -> Recording:
                     )
                 stream.write(buffer[:count])
         recording = open_recording(name, options)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, EventsError):
+            raise type(error)(str(error).replace(name, str(feed.path))) from None
         raise
     weakref.finalize(recording, Path(name).unlink, missing_ok=True)
     return recording

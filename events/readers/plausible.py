@@ -6,6 +6,7 @@ from numba import njit
 from events.readers.record_layout import (
     IN_STEP_US,
     RecordLayout,
+    is_marker,
     is_special,
     load,
     pixel,
@@ -43,22 +44,28 @@ def looks_like_records(head: bytes, layout: RecordLayout) -> bool:
 
 @njit(cache=True, nogil=True)
 def mostly_in_step(raw: np.ndarray, layout: RecordLayout) -> bool:
-    """Whether all records are events of the sensor or special, nearly all in step, and time goes on."""
+    """Whether all records are events of the sensor or special, nearly all in step, and time goes on.
+
+    Markers of an overflow advance time. Records that are markers alone, as before an event that is late on
+    its clock, are plausible as well.
+    """
     size = layout.record_bytes
     count = len(raw) // size
     glitches = 0
+    markers = 0
     first = np.int64(-1)
     previous = np.int64(-1)
     for i in range(count):
         address, stored = load(raw, i * size, layout)
         if is_special(address, layout):
+            markers += is_marker(address, layout)
             continue
         x, y, _ = pixel(address, layout)
         if suspicion(address, x, y, layout) != 0:
             return False
-        time = np.int64(stored)
+        time = np.int64(stored) + markers * layout.marker_us
         if previous >= 0 and (time < previous or time - previous > IN_STEP_US):
             glitches += 1
         first = time if first < 0 else first
         previous = time
-    return bool(glitches * ONE_GLITCH_IN <= count and previous > first)
+    return markers == count or bool(glitches * ONE_GLITCH_IN <= count and previous > first)

@@ -14,11 +14,16 @@ from events.errors import EventsError
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`, and put it in its place once the block ends without an error.
 
-    Its content is on the disk before it gets its name, so a crash leaves the old file or the new one.
+    Its content is on the disk before it gets its name, so a crash leaves the old file or the new one. Where
+    `path` is a link, the file it leads to is replaced.
 
     Raises:
-        EventsError: The folder cannot be written to, or the disk is full.
+        EventsError: The folder cannot be written to, the disk is full, or there is something at `path` that
+            is no regular file: to replace a device or a pipe would destroy it.
     """
+    if str(path) == "-" or (path.exists() and not path.is_file()):
+        raise EventsError(f"{path}: cannot be written: is no regular file; name a new file")
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

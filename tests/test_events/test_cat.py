@@ -162,6 +162,50 @@ def test_damage_is_said_and_strict_writes_nothing(run, walk, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npz", "walk.aedat"]
 
 
+@pytest.mark.parametrize("name", ["pipe", "device", "-"])
+def test_what_is_no_regular_file_is_never_replaced(run, walk, tmp_path, name):
+    if name == "pipe":
+        os.mkfifo(tmp_path / name)
+    elif name == "device":
+        (tmp_path / name).symlink_to("/dev/null")
+    result = run("cat", walk[0], name, "--format", "csv")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {name}: cannot be written: is no regular file; name a new file\n"
+    assert (tmp_path / name).is_fifo() == (name == "pipe")
+    assert (tmp_path / name).is_symlink() == (name == "device")
+
+
+def test_a_link_stays_and_the_file_it_leads_to_is_replaced(run, walk, tmp_path):
+    path, events = walk
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.npz").symlink_to("elsewhere/file.npz")
+    assert run("cat", path, "link.npz").exit_code == 0
+    assert (tmp_path / "link.npz").is_symlink()
+    np.testing.assert_array_equal(open_recording(tmp_path / "elsewhere" / "file.npz").read(), events)
+
+
+def test_triggers_left_out_are_said_and_a_pipe_of_them_can_be_looked_at(run, tmp_path):
+    """EVT 2: a time, an event, the edges of two triggers; see `events.readers.evt2`."""
+    words = np.array([0x80000001, 0x10000000, 0xA0000000, 0xA0000101], "<u4")
+    data = b"% evt 2.0\n% format EVT2;height=128;width=128\n% end\n" + words.tobytes()
+    (tmp_path / "a.raw").write_bytes(data)
+    result = run("cat", "a.raw", "a.csv")
+    assert result.exit_code == 0
+    assert "left out: 2 triggers; only events are copied\n" in result.stderr
+    command = f"cat a.raw | {sys.executable} -m events info -"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, **as_program(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("-\n")
+    assert "trigger       2 edges" in done.stdout
+
+
+def test_a_pipe_that_is_no_recording_is_named_as_it_was_given(tmp_path):
+    command = f"printf '%5000s' | {sys.executable} -m events info -"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, **as_program(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: -: its 5000 bytes are no recording known here")
+
+
 def test_memory_does_not_grow_with_the_recording(tmp_path):
     events = random_events(2, 1_500_000, sensor_hw=HW, span_us=3_000_000)
     write_recording(tmp_path / "a", events, format="aedat2", sensor_hw=HW)

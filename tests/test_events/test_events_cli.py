@@ -85,6 +85,7 @@ def test_choices_are_those_of_the_settings():
     import inspect
 
     from events.cli.convert import convert
+    from events.cli.look import info
 
     def choices(annotation) -> set[str]:
         if get_origin(annotation) is Literal:
@@ -92,10 +93,11 @@ def test_choices_are_those_of_the_settings():
         return {choice for part in get_args(annotation) for choice in choices(part)}
 
     parameters = inspect.signature(convert, eval_str=True).parameters
+    of_info = inspect.signature(info, eval_str=True).parameters
     names = {"split": "binning"}
-    for settings in (BinSettings, ReadOptions):
+    for given, settings in ((parameters, BinSettings), (parameters, ReadOptions), (of_info, ReadOptions)):
         for field in fields(settings):
-            parameter = parameters.get(names.get(field.name, field.name))
+            parameter = given.get(names.get(field.name, field.name))
             if parameter is not None and choices(field.type):
                 assert choices(parameter.annotation) == choices(field.type), field.name
     assert choices(parameters["preset"].annotation) == set(PRESETS)
@@ -248,6 +250,24 @@ def test_info_of_recording_and_store(run, tree, store):
     result = run("info", store, "--json")
     assert result.exit_code == 0, result.output
     assert read_attributes(store)["config_hash"] in result.stdout
+
+
+def test_a_file_that_does_not_say_its_columns_can_be_looked_at(run, tmp_path):
+    (tmp_path / "slider.txt").write_text("5 3 7 1\n6 4 7 0\n")
+    assert "say it with columns" in run("info", "slider.txt").stderr
+    reading = ("--columns", "t:ms,x,y,p", "--sensor", "10x20")
+    facts = json.loads(run("info", "slider.txt", *reading, "--json").stdout)
+    assert (facts["sensor"], facts["t_first_us"], facts["on"]) == ({"height": 10, "width": 20}, 5000, 1)
+    assert run("view", "slider.txt", *reading).exit_code == 0
+    assert run("cat", "slider.txt", "slider.npz", *reading).exit_code == 0
+    assert run("diff", "slider.txt", "slider.npz", *reading).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["info", "view"])
+def test_options_of_reading_are_refused_for_a_store(run, store, command):
+    result = run(command, store, "--orientation", "raw")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("its recordings are decoded already; leave out options of reading\n")
 
 
 def test_view_draws_recording_and_sample(run, tree, store, tmp_path):

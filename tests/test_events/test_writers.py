@@ -87,6 +87,15 @@ def test_markers_go_on_from_chunk_to_chunk(tmp_path):
     np.testing.assert_array_equal(open_recording(tmp_path / "a").read(), events)
 
 
+def test_records_that_begin_with_markers_alone_are_known_by_their_content(tmp_path):
+    """41 s are 4,000 markers before the first event; then one every few events."""
+    events = events_at(np.arange(41_000_000, 41_300_000, 3000))
+    write(tmp_path / "late", events, "bin40", (34, 34))
+    np.testing.assert_array_equal(open_recording(tmp_path / "late").read(), events)
+    write(tmp_path / "nine", events_at(np.arange(8_388_000, 8_800_000, 3000)), "bin40", (34, 34))
+    assert open_recording(tmp_path / "nine").format == "bin40"
+
+
 @pytest.mark.parametrize(
     ("file_format", "sensor_hw", "times", "message"),
     [
