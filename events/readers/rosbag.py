@@ -8,7 +8,6 @@ Times are those of the events: since 1970 in an EventArray, the sensor's own clo
 """
 
 from collections.abc import Sequence
-from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.conventions import only_plain_conventions
 from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
-from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, TopicMessages
+from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, Clock, messages_behind
 from events.readers.rosbag_messages import EVENT_TYPES, DamagedMessage, parse_message, type_name
 from events.readers.rosbag_pass import BagPass, BagPlace
 from events.readers.source import Source
@@ -74,9 +73,11 @@ class BagRecording(PassRecording):
         with self._bag.opened() as bag:
             self._topic = _choose_topic(source, options, bag.connections)
             self.facts = _facts(bag.connections, self._topic)
+            try:
+                first = next(messages_behind(bag, self._topic, Clock()), None)
+            except self._bag.causes() as error:
+                first = next(messages_behind(self._bag.rebuilt(error), self._topic, Clock()), None)
         self._said_hw: tuple[int, int] | None = None
-        with closing(TopicMessages(self._bag, self._topic)) as messages:
-            first = next(iter(messages), None)
         if first is not None:
             try:
                 message = parse_message(first.data, first.msgtype, cdr=name != ROS1)

@@ -70,7 +70,7 @@ class Bag:
             DamagedRecording: It is damaged, and `strict` or without any message that is whole.
             EventsError: `rosbags` is not installed.
         """
-        reader, causes = self.reader()
+        reader, causes = self._reader(), self.causes()
         try:
             reader.open()
         except causes as error:
@@ -84,13 +84,11 @@ class Bag:
             with suppress(*causes):
                 reader.close()
 
-    def reader(self) -> tuple[Any, tuple[type[Exception], ...]]:
-        """Return a reader that is not opened yet, and what it raises where the file is not what it says."""
+    def _reader(self) -> Any:
+        """Return a reader that is not opened yet."""
         try:
-            import apsw
-            from rosbags.rosbag1 import Reader, ReaderError
-            from rosbags.rosbag2 import ReaderError as Reader2Error
-            from rosbags.rosbag2.storage_mcap import McapReader, zstd
+            from rosbags.rosbag1 import Reader
+            from rosbags.rosbag2.storage_mcap import McapReader
             from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
         except ImportError:
             raise EventsError(
@@ -100,7 +98,16 @@ class Bag:
         if self.format == SQLITE:
             _check_pages(self.source)
         opener: Any = {ROS1: Reader, SQLITE: Sqlite3Reader, MCAP: McapReader}[self.format]
-        return opener(self.source.path), (ReaderError, Reader2Error, apsw.Error, zstd.ZstdError, *_CAUSES)
+        return opener(self.source.path)
+
+    def causes(self) -> tuple[type[Exception], ...]:
+        """Return what a reader raises where the file is not what it says."""
+        import apsw
+        from rosbags.rosbag1 import ReaderError
+        from rosbags.rosbag2 import ReaderError as Reader2Error
+        from rosbags.rosbag2.storage_mcap import zstd
+
+        return (ReaderError, Reader2Error, apsw.Error, zstd.ZstdError, *_CAUSES)
 
     def rebuilt(self, error: Exception | None = None) -> Any:
         """Return the messages that are found without the index, which an error has shown to be damaged.
@@ -137,11 +144,11 @@ class TopicMessages:
         rebuilt: Whether it has come to that.
     """
 
-    def __init__(self, bag: Bag, topic: str, behind: Clock | None = None, *, rebuilt: bool = False) -> None:
+    def __init__(self, bag: Bag, topic: str, behind: Clock, *, rebuilt: bool) -> None:
         """Stand behind some messages of the bag's index, or of those found without it (`rebuilt`)."""
         self._bag, self._topic = bag, topic
         self.rebuilt = rebuilt or not bag.indexed
-        self._read = self._messages(behind or Clock())
+        self._read = self._messages(behind)
 
     def __iter__(self) -> Iterator[TopicMessage]:
         """Yield the messages; goes on where it was left.
@@ -157,28 +164,28 @@ class TopicMessages:
 
     def _messages(self, behind: Clock) -> Generator[TopicMessage, None, None]:
         if not self.rebuilt:
-            _, causes = self._bag.reader()
             try:
                 with self._bag.opened() as bag:
-                    for message in self._behind(bag, behind):
+                    for message in messages_behind(bag, self._topic, behind):
                         behind = message.behind
                         yield message
                 return
-            except causes as error:
+            except self._bag.causes() as error:
                 self._bag.rebuilt(error)
                 self.rebuilt = True
-        yield from self._behind(self._bag.rebuilt(), behind)
+        yield from messages_behind(self._bag.rebuilt(), self._topic, behind)
 
-    def _behind(self, bag: Any, start: Clock) -> Iterator[TopicMessage]:
-        """Yield the messages of an opened bag behind a place."""
-        chosen = [connection for connection in bag.connections if connection.topic == self._topic]
-        to_pass, behind = start.passed, start
-        for connection, time_ns, data in bag.messages(chosen, start=start.time_ns):
-            if time_ns == start.time_ns and to_pass:
-                to_pass -= 1
-                continue
-            behind = Clock(time_ns, behind.passed + 1 if time_ns == behind.time_ns else 1)
-            yield TopicMessage(type_name(connection.msgtype), data, behind)
+
+def messages_behind(bag: Any, topic: str, start: Clock) -> Iterator[TopicMessage]:
+    """Yield the messages of a topic of an opened bag behind a place, in the order of the bag's clock."""
+    chosen = [connection for connection in bag.connections if connection.topic == topic]
+    to_pass, behind = start.passed, start
+    for connection, time_ns, data in bag.messages(chosen, start=start.time_ns):
+        if time_ns == start.time_ns and to_pass:
+            to_pass -= 1
+            continue
+        behind = Clock(time_ns, behind.passed + 1 if time_ns == behind.time_ns else 1)
+        yield TopicMessage(type_name(connection.msgtype), data, behind)
 
 
 def _check_pages(source: Source) -> None:
