@@ -23,17 +23,25 @@ _COUNT, _LATEST, _LAST_POLARITY, _AREA = range(4)
 _SUM_TYPES = (np.uint32, np.int64, np.uint8, np.int64)
 
 
-def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
+def bin_chunked(
+    recording: Recording, settings: BinSettings, *, t_range_us: tuple[int, int] | None = None
+) -> Frames | None:
     """Bin a recording in bounded memory, with the result of `bin_events` on all its events.
 
+    Args:
+        recording: An opened recording.
+        settings: What falls in which frame and what a frame holds.
+        t_range_us: Take the events with start <= t < stop only.
+
     Returns:
-        None where the recording has no events.
+        None where there are no events.
 
     Raises:
         EventsError: The recording cannot be read, gives an event outside its sensor, or as `bin_events`.
     """
+    start_us, stop_us = t_range_us or (None, None)
     n, times_us = 0, (0, 0)
-    for chunk in recording.chunks():
+    for chunk in recording.chunks(start_us=start_us, stop_us=stop_us):
         times_us = times_of(chunk) if n == 0 else wider(times_us, times_of(chunk))
         n += len(chunk)
     if n == 0:
@@ -47,7 +55,7 @@ def bin_chunked(recording: Recording, settings: BinSettings) -> Frames | None:
     sums = np.zeros((shape[0], shape[1] * shape[2] * shape[3]), _SUM_TYPES[kind])
     starts = _StartTimes(n, settings)
     position = counted = 0
-    for chunk in recording.chunks():
+    for chunk in recording.chunks(start_us=start_us, stop_us=stop_us):
         added = _add(chunk.view(np.uint64), position, times_us[0], frame_of, cell_of, kind, sums)
         if added < 0:
             check_events(chunk, recording.sensor_hw)

@@ -21,12 +21,13 @@ from events.binning.settings import BinSettings, Frames
 from events.datasets.images.picture import Picture
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
 from events.recording import EventBuffer, FileReport, ReadOptions, Recording
+from events.seek import Range
 from events.store.layout import Codec, shard_name, time_range_entry
 from events.store.samples import open_sample, sample_crc32c
 from events.store.shard import encode_sample, shard_parts, write_atomically
 
-# Larger files are read twice, chunk by chunk, instead of once into memory for all their events.
-LARGE_BYTES = 1 << 26
+# Larger files, and parts of them with more events, are read twice, chunk by chunk, instead of once into memory.
+LARGE_BYTES, LARGE_EVENTS = 1 << 26, 1 << 22
 
 # What a store keeps of a report on a damaged file.
 DAMAGE_FIELDS = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
@@ -221,12 +222,11 @@ def bin_recording(
             f"{recording.path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
             f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
         )
-    if t_range_us is None:
-        frames = bin_fused(recording, binning, out=out)
-        if frames is None and recording.report.bytes_total > LARGE_BYTES:
-            frames = bin_chunked(recording, binning)
-        if frames is not None:
-            return frames
+    frames = bin_fused(recording, binning, out=out) if t_range_us is None else None
+    if frames is None and _is_large(recording, t_range_us):
+        frames = bin_chunked(recording, binning, t_range_us=t_range_us)
+    if frames is not None:
+        return frames
     if t_range_us is not None:
         events = _read_part(recording, t_range_us)
     else:
@@ -235,6 +235,14 @@ def bin_recording(
         size = recording.report.bytes_total
         raise DamagedRecording(f"{recording.path}: holds no events ({size} bytes); get the file again")
     return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out)
+
+
+def _is_large(recording: Recording, t_range_us: tuple[int, int] | None) -> bool:
+    """Whether a recording, or a part of it, is too large to be held in memory."""
+    if recording.report.bytes_total <= LARGE_BYTES or t_range_us is None:
+        return recording.report.bytes_total > LARGE_BYTES
+    runs = recording.index().runs(Range(*t_range_us))
+    return sum(run[-1].stop_event - run[0].first_event for run in runs) > LARGE_EVENTS
 
 
 def _read_part(recording: Recording, t_range_us: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,10 @@ from events.binning import numba_cpu, reference
 from events.binning.chunked import bin_chunked
 from events.binning.settings import BinSettings
 from events.errors import ConfigError, DamagedRecording
+from events.readers.registry import open_recording
 from events.recording import EVENT_DTYPE, FileReport, Recording
+from events.store.task import bin_recording
+from events.writers.registry import write_recording
 
 SENSOR_HW = (9, 13)
 
@@ -96,6 +99,24 @@ def test_frames_do_not_depend_on_the_chunks(seed, n, chunk, backward, value, spl
     events = some_events(seed, n, backward=backward)
     found = bin_chunked(Chunks(events, chunk=chunk), chosen)
     assert_same(found, numba_cpu.bin_events(events, settings=chosen, sensor_hw=SENSOR_HW))
+
+
+@pytest.mark.parametrize("large_events", [1, 100_000])
+@pytest.mark.parametrize("value", VALUES)
+def test_parts_of_a_large_recording_are_those_of_its_events(tmp_path, monkeypatch, value, large_events):
+    monkeypatch.setattr("events.store.task.LARGE_BYTES", 1)
+    monkeypatch.setattr("events.store.task.LARGE_EVENTS", large_events)
+    monkeypatch.setattr("events.seek.BLOCK_EVENTS", 100)
+    events = some_events(4, 3000, backward=True)
+    events["t"] += 1000
+    write_recording(tmp_path / "a.dat", events, format="dat", sensor_hw=SENSOR_HW)
+    chosen = BinSettings(frames=5, **value)
+    recording = open_recording(tmp_path / "a.dat")
+    for start, stop in ((600, 900), (900, 1300)):
+        found = bin_recording(recording, chosen, t_range_us=(start, stop))
+        part = events[(events["t"] >= start) & (events["t"] < stop)]
+        assert_same(found, numba_cpu.bin_events(part, settings=chosen, sensor_hw=SENSOR_HW))
+        assert recording.report.events == 3000
 
 
 @pytest.mark.parametrize("value", VALUES)
