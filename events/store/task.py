@@ -26,7 +26,7 @@ from events.store.layout import Codec, shard_name, time_range_entry
 from events.store.samples import open_sample, sample_crc32c
 from events.store.shard import encode_sample, shard_parts, write_atomically
 
-# Larger files, and parts of them with more events, are read twice, chunk by chunk, instead of once into memory.
+# Larger files, and parts of them with more events, are read twice by chunks, instead of once into memory.
 LARGE_BYTES, LARGE_EVENTS = 1 << 26, 1 << 22
 
 # What a store keeps of a report on a damaged file.
