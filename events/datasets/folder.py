@@ -70,8 +70,8 @@ class FolderLayout:
         dataset: Its name.
         expected: Where a recording lies, for error lines.
         suffixes: Of its recordings.
-        file_name: What a whole file name matches; its group `number` is the recording's number. None
-            takes every file with one of the suffixes, unnumbered.
+        file_name: What a whole file name matches; its group `number` is the recording's number, a group
+            `class_name` the class it names. None takes every file with one of the suffixes, unnumbered.
         split_folders: Split of a top folder's name in lower case.
         class_names: Names in label order, lower case, where they are known; None takes the folders'.
         full: Recordings of the whole set; None where there is no such number.
@@ -100,6 +100,12 @@ class FolderLayout:
         match = None if self.file_name is None else self.file_name.fullmatch(file.name)
         return -1 if match is None else int(match["number"])
 
+    def named_class(self, file: FoundFile) -> str | None:
+        """Return the class that a recording's name says; None where names of the set say none."""
+        match = None if self.file_name is None else self.file_name.fullmatch(file.name)
+        name = None if match is None else match.groupdict().get("class_name")
+        return None if name is None else name.lower()
+
 
 ANY_FOLDER = FolderLayout()
 
@@ -119,13 +125,15 @@ def list_folder(root: Path, options: ListOptions, layout: FolderLayout = ANY_FOL
 
     Raises:
         DatasetError: There are no recordings or no class folders, split folders stand beside class
-            folders, a class or split is missing, or two class names differ only in case.
+            folders, a class or split is missing, a recording lies in the folder of another class than its
+            name says, or two class names differ only in case.
     """
     tree = scan_tree(root)
     recordings = [file for file in tree.files if layout.is_recording(file)]
     if not recordings:
         raise DatasetError(_nothing_found(tree, layout))
     labelled, unlabelled = _label(tree, recordings, layout)
+    _check_names(tree, labelled, layout)
     names, missing = _class_names(tree, labelled, layout)
     if missing and not options.allow_missing:
         raise DatasetError(
@@ -206,6 +214,18 @@ def _label(
             "or sort them into one folder per class"
         )
     return labelled, unlabelled
+
+
+def _check_names(tree: Tree, labelled: Sequence[_Labelled], layout: FolderLayout) -> None:
+    """Refuse recordings whose name says another class than their folder."""
+    misplaced = [
+        item.file.path for item in labelled if layout.named_class(item.file) not in (None, item.class_name)
+    ]
+    if misplaced:
+        raise DatasetError(
+            f"{tree.root}: {count_of(len(misplaced), 'recording')} in the folder of another class: "
+            f"{join_some(misplaced)}; move or rename it"
+        )
 
 
 def _depth_of_classes(recordings: Sequence[FoundFile], split_folders: Mapping[str, str]) -> int:

@@ -73,6 +73,13 @@ def test_a_class_that_a_known_set_does_not_have(tmp_path):
         list_samples("ncars", tmp_path)
 
 
+def test_a_letter_in_the_folder_of_another(tmp_path):
+    write_files(tmp_path, "a/a_0001.mat", "b/B_0001.mat", "b/a_0002.mat")
+    message = r": 1 recording in the folder of another class: b/a_0002\.mat; move or rename it"
+    with pytest.raises(DatasetError, match=message):
+        list_samples("asl-dvs", tmp_path, allow_missing=True)
+
+
 def test_ncars_has_its_official_split_and_numbers(tmp_path):
     for name in ("cars", "background"):
         write_files(
