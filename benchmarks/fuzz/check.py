@@ -24,7 +24,7 @@ CHUNK = 1 << 12
 # Events before a bookmark.
 FEW = 40
 # Events of a file of which ranges are compared with the whole.
-MOST_KEPT = 1 << 13
+MOST_KEPT = 1 << 11
 # Events in a block of an index, few, that even these have some.
 BLOCK_EVENTS = 64
 
