@@ -91,10 +91,13 @@ def evt3_words(events):
     return np.array(words, "<u2")
 
 
-def write_bag(folder: Path, kind: str, topics: dict[str, list], *, compression: str | None = None) -> Path:
+def write_bag(
+    folder: Path, kind: str, topics: dict[str, list], *, compression: str | None = None, step_ns: int = 1
+) -> Path:
     """Write the messages of each topic to a bag of kind rosbag1, rosbag2 or mcap; return its file.
 
-    Its chunks are packed with bz2 or lz4 (rosbag1), or with zstd (mcap).
+    Its chunks are packed with bz2 or lz4 (rosbag1), or with zstd (mcap). Between two messages the bag's clock
+    goes on by a step.
     """
     store = type_store(ros1=kind == "rosbag1")
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,20 +107,20 @@ def write_bag(folder: Path, kind: str, topics: dict[str, list], *, compression: 
         if compression:
             writer.set_compression(Writer1.CompressionFormat[compression.upper()])
         with writer:
-            _add(writer, store, topics, lambda data, name: store.serialize_ros1(data, name))
+            _add(writer, store, topics, lambda data, name: store.serialize_ros1(data, name), step_ns)
         return path
     plugin = StoragePlugin.MCAP if kind == "mcap" else StoragePlugin.SQLITE3
     writer = Writer2(folder / "bag", version=9, storage_plugin=plugin)
     if compression:
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat[compression.upper()])
     with writer:
-        _add(writer, store, topics, lambda data, name: store.serialize_cdr(data, name))
+        _add(writer, store, topics, lambda data, name: store.serialize_cdr(data, name), step_ns)
     return next(path for path in (folder / "bag").iterdir() if path.suffix in (".db3", ".mcap"))
 
 
-def _add(writer, store, topics, serialise):
+def _add(writer, store, topics, serialise, step_ns):
     for topic, messages in topics.items():
         name = messages[0].__msgtype__
         connection = writer.add_connection(topic, name, typestore=store)
         for number, message in enumerate(messages):
-            writer.write(connection, 1000 + number, bytes(serialise(message, name)))
+            writer.write(connection, 1000 + number * step_ns, bytes(serialise(message, name)))

@@ -142,6 +142,20 @@ def test_bookmarks_lie_anywhere_in_packets(tmp_path, encoding, damage):
         TestMcap().ways_to_go_on(path, ReadOptions(damage=damage), (7, 100, 1000))
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("suite", [TestRosbag1, TestRosbag2, TestMcap])
+def test_bookmarks_lie_between_messages_of_one_time(tmp_path, suite, cut):
+    events = random_events(8, 300, sensor_hw=SENSOR_HW, span_us=4_000_000)
+    messages = packets(
+        [mono_bytes(part, 0) for part in np.split(events, 20)], "mono", ros1=suite is TestRosbag1
+    )
+    path = write_bag(tmp_path, suite.format, {"/e": messages}, step_ns=0)
+    np.testing.assert_array_equal(open_recording(path).read(), events)
+    if cut and suite is not TestRosbag2:
+        path.write_bytes(path.read_bytes()[:-300])
+    suite().ways_to_go_on(path, ReadOptions(), (15, 40, 100))
+
+
 @pytest.mark.parametrize("suite", [TestRosbag1, TestMcap])
 def test_damage_met_on_the_way_leaves_the_messages_around_it(tmp_path, suite):
     """The index is whole, and so are the chunks before and after the one that is overwritten."""
