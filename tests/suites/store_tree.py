@@ -1,9 +1,11 @@
-"""A small tree of recordings in class folders, and its frames counted without the code under test."""
+"""A small tree of recordings in class folders, its frames counted without the code under test, and damage."""
 
 from pathlib import Path
 
 import numpy as np
 
+from events.binning.settings import BinSettings
+from events.convert import ConvertSettings
 from events.datasets.listing import Listing
 from events.datasets.registry import list_samples
 from events.recording import EVENT_DTYPE
@@ -12,6 +14,10 @@ from events.writers.registry import write_recording
 SENSOR_HW = (128, 128)
 CLASSES = ("cat", "dog", "frog")
 EVENTS = 400
+# Nine recordings make three shards.
+SETTINGS = ConvertSettings(binning=BinSettings(frames=3), shard_samples=4)
+# What `damage_file` does to a file.
+DAMAGES = ("flip", "cut", "delete")
 
 
 def moving_dot(seed: int, *, events: int = EVENTS) -> np.ndarray:
@@ -58,3 +64,15 @@ def file_bytes(store: Path) -> dict[str, bytes]:
         if path.is_file() and not changing:
             kept[name] = path.read_bytes()
     return kept
+
+
+def damage_file(path: Path, damage: str) -> int:
+    """Flip a bit of a file, cut its last byte off, or delete it; return how many bytes it had."""
+    stored = path.read_bytes()
+    if damage == "delete":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(stored[:-1])
+    else:
+        path.write_bytes(stored[:50] + bytes([stored[50] ^ 4]) + stored[51:])
+    return len(stored)

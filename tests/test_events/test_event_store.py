@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from suites.store_tree import SENSOR_HW, list_tree, moving_dot, write_tree
+from suites.store_tree import DAMAGES, SENSOR_HW, damage_file, list_tree, moving_dot, write_tree
 from typer.testing import CliRunner
 
 from events.binning.settings import BinSettings
@@ -247,21 +247,15 @@ def test_a_failed_recording_that_can_be_read_now_moves_all_behind_it(tree, store
     np.testing.assert_array_equal(opened, good[: len(opened)])
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_shard_is_found_and_made_again(tree, store, tmp_path, damage):
     path = tmp_path / "damaged.zarr"
     shutil.copytree(store, path)
     shard = path / "x" / "c.3"
-    stored = shard.read_bytes()
-    if damage == "delete":
-        shard.unlink()
-    else:
-        shard.write_bytes(
-            stored[:-1] if damage == "cut" else stored[:50] + bytes([stored[50] ^ 4]) + stored[51:]
-        )
+    stored_bytes = damage_file(shard, damage)
     expected = {
         "flip": "x/c.3: CRC-32C of the file differs",
-        "cut": f"x/c.3: {len(stored) - 1} bytes, expected {len(stored)}",
+        "cut": f"x/c.3: {stored_bytes - 1} bytes, expected {stored_bytes}",
         "delete": r"x/c.3: missing, of recording 4 (dog/1.aedat)",
     }
     problems = check_event_store(path).problems
