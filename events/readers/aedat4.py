@@ -1,7 +1,7 @@
 """AEDAT 4, as iniVation's DV and dv-processing write it.
 
 A header (`events.readers.aedat4_header`), then packets of several streams, one after the other, each packed
-on its own (`events.readers.aedat4_pass`, `aedat4_compression`, `aedat4_payload`). One stream of events is
+on its own (`events.readers.aedat4_walk`, `aedat4_batches`, `aedat4_pass`). One stream of events is
 read: the first that the header names, or the one that `ReadOptions.stream` numbers. Packets of frames, IMU
 samples and other streams are passed over and counted. Origin top left; times as stored, Unix microseconds in
 DV's files.
@@ -17,10 +17,11 @@ import numpy as np
 from events.errors import ConfigError, UnknownFormat
 from events.readers.aedat4_compression import COMPRESSIONS, UnpackError, unpacker
 from events.readers.aedat4_header import Aedat4Header, field_place, kind_name, load, read_header
-from events.readers.aedat4_pass import Aedat4Pass, PacketWalk
+from events.readers.aedat4_pass import Aedat4Pass
 from events.readers.aedat4_payload import TRIGGERS_MARK, find_vector
 from events.readers.aedat4_seek import TablePlace, decode_blocks, index_of
 from events.readers.aedat4_table import read_table
+from events.readers.aedat4_walk import PacketWalk
 from events.readers.conventions import only_plain_conventions
 from events.readers.packet_recording import PacketRecording
 from events.readers.source import Source

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from events.readers.aedat4_pass import Aedat4Pass, PassPlace, WalkPlace
+from events.readers.aedat4_pass import Aedat4Pass, PassPlace
 from events.readers.aedat4_payload import PREVIOUS_US, STARTED, new_state
 from events.readers.aedat4_table import TableRows
+from events.readers.aedat4_walk import WalkPlace
 from events.recording import EVENT_DTYPE, Bookmark, FileReport
 from events.seek import BLOCK_EVENTS, Block, IndexContradicted, SeekIndex, times_of
 
