@@ -12,9 +12,10 @@ Arrays are streamed, so that memory stays bounded. Pickled objects are refused, 
 from the file. `salvage` does the same as `skip`: rows have no place to get out of step.
 """
 
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from events.errors import DamagedRecording, EventsError, UnknownFormat
 from events.readers.column_events import Block, ColumnRecording, EvenPlaces, match_names, parse_columns
 from events.readers.conventions import only_plain_conventions
 from events.readers.source import Source
+from events.readers.zip_member import DeflatedMember, open_member
 from events.recording import FileReport, ReadOptions
 
 NPY_MARK = b"\x93NUMPY"
@@ -79,7 +81,7 @@ class Part:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row, that is, one item along the first axis."""
-        return self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        return self.dtype.itemsize * math.prod(self.shape[1:])
 
 
 def holds_arrays(source: Source) -> bool:
@@ -126,8 +128,8 @@ def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
 
     @contextmanager
     def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
-        with open_archive(source.path) as archive, ExitStack() as stack:
-            streams = [stack.enter_context(archive.open(f"{part.name}.npy")) for part in parts]
+        with open_archive(source.path) as archive, open_file(source.path) as file:
+            streams = [open_member(archive, file, f"{part.name}.npy") for part in parts]
             yield read_blocks(parts, streams, source.path, report, base, start, options.damage == "strict")
 
     facts = {"arrays": describe(parts)}
@@ -311,7 +313,7 @@ def describe(parts: list[Part]) -> dict[str, str]:
 
 def read_blocks(
     parts: list[Part],
-    streams: list[IO[bytes]],
+    streams: Sequence[IO[bytes] | DeflatedMember],
     path: Path,
     report: FileReport,
     base: int,
@@ -326,9 +328,14 @@ def read_blocks(
         stream.seek(part.start + start * part.row_bytes)
     rows = parts[0].shape[0]
     row_bytes = sum(part.row_bytes for part in parts)
+    most = min(ROWS_AT_A_TIME, rows)
+    room = [memoryview(bytearray(most * part.row_bytes)) for part in parts]
     for first in range(start, rows, ROWS_AT_A_TIME):
         count = min(ROWS_AT_A_TIME, rows - first)
-        pieces = [stream.read(count * part.row_bytes) for part, stream in zip(parts, streams, strict=True)]
+        pieces = [
+            memory[: fill(stream, memory[: count * part.row_bytes])]
+            for part, stream, memory in zip(parts, streams, room, strict=True)
+        ]
         whole = min(len(piece) // part.row_bytes for part, piece in zip(parts, pieces, strict=True))
         columns: dict[str, Any] = {}
         for part, piece in zip(parts, pieces, strict=True):
@@ -348,6 +355,14 @@ def read_blocks(
             position = base + row * parts[0].row_bytes
             end_early(row, rows, position, path, report, strict=strict, inside=inside)
             return
+
+
+def fill(stream: IO[bytes] | DeflatedMember, target: memoryview) -> int:
+    """Read into `target` until it is full or the stream ends; return how many bytes there were."""
+    done = 0
+    while done < len(target) and (count := stream.readinto(target[done:])):  # type: ignore[union-attr]
+        done += count
+    return done
 
 
 def plain(column: np.ndarray) -> np.ndarray:
