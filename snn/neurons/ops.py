@@ -1,13 +1,14 @@
 """Batch normalisation, neurons and pooling as one operator: `spikeline::neuron_forward`, `neuron_backward`.
 
 With mean and variance taken from the batch, one pass over y [T, B, C, H, W] adds up its statistics, a second
-one normalises, fires and pools. Going backward, a first pass runs the steps again and adds up, per channel,
-g and g (y - mean), with g the gradient of the normalised current; a second one does the same and writes
+one normalises, fires and pools. Going backward, the steps are run again, and with g the gradient of the
+normalised current, g and g (y - mean) are added up per channel. What is then written is the
 
     gradient of y = weight i (g - mean of g - (y - mean) i^2 mean of g (y - mean))
 
-with i = 1 / sqrt(variance + eps) (Ioffe and Szegedy, "Batch Normalization", 2015). Saved for it are y,
-numbers per channel, and one membrane per CHUNK steps; neither the normalised current nor the spikes.
+on the CPU from g, which lies where it is written to; on a GPU by running the steps once more. Here i is
+1 / sqrt(variance + eps) (Ioffe and Szegedy, "Batch Normalization", 2015). Saved for it are y, numbers per
+channel, and one membrane per CHUNK steps; neither the normalised current nor the spikes.
 """
 
 from functools import partial
@@ -199,23 +200,21 @@ def _passes(
         grads = backward(write=write)
         return (grads.y, grads.v, grads.threshold, grads.decay, None, None)
     mean = rule.mean.to(launch.state_dtype)
+
     nothing = torch.zeros_like(rule.scale)
-    if norm == "running":
-        grads = last = backward(
-            write=write, mean=mean, input_gradient=_to_y(launch, rule.scale, nothing, mean, nothing)
-        )
-    else:
-        grads = last = backward(write=False, mean=mean)
-        if write:
-            total, along = grads.sums.double() / (launch.steps * launch.neurons / launch.channels)
-            per_y, shift = -rule.scale * rule.inverse.square() * along, -rule.scale * total
-            last = backward(input_gradient=_to_y(launch, rule.scale, per_y, mean, shift))
+
+    def by_sums(sums: Tensor) -> InputGradient:
+        total, along = sums.double() / (launch.steps * launch.neurons / launch.channels)
+        return _to_y(launch, rule, -rule.scale * rule.inverse.square() * along, -rule.scale * total)
+
+    formula = by_sums if norm == "batch" else _to_y(launch, rule, nothing, nothing)
+    grads = backward(write=write, mean=mean, input_gradient=formula)
     total, along = grads.sums
-    return (last.y, last.v, grads.threshold, grads.decay, along * rule.inverse, total.clone())
+    return (grads.y, grads.v, grads.threshold, grads.decay, along * rule.inverse, total.clone())
 
 
-def _to_y(launch: Launch, *numbers: Tensor) -> InputGradient:
-    return InputGradient(*(n.to(launch.state_dtype) for n in numbers))
+def _to_y(launch: Launch, rule: Affine, y_scale: Tensor, shift: Tensor) -> InputGradient:
+    return InputGradient(*(n.to(launch.state_dtype) for n in (rule.scale, y_scale, rule.mean, shift)))
 
 
 @torch.library.register_fake("spikeline::neuron_backward")

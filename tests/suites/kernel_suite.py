@@ -364,6 +364,18 @@ class KernelSuite:
         self.close(found.y, expected, drawn)
         self.close(found.v, wanted.grad_v, drawn)
 
+        def from_sums(given):
+            assert torch.equal(given, sums.sums)
+            return formula
+
+        both = self.backward(
+            launch, inputs, checkpoints, grad_out, grad_v, mean=mean, input_gradient=from_sums
+        )
+        assert torch.equal(both.y, found.y)
+        assert torch.equal(both.v, found.v)
+        assert torch.equal(both.sums, sums.sums)
+        self.compare_parameters(both, wanted, drawn)
+
     def test_sums_and_gradient_in_one_call(self):
         drawn = draw(Case(LT, (4, 3, 7), per_channel=True))
         launch, inputs, grad_out, grad_v = drawn

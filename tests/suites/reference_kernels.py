@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from snn.neurons.kernels.launch import CHUNK, Backward, Forward, InputGradient, Inputs, Launch, like_steps
+from snn.neurons.kernels.launch import (
+    CHUNK,
+    Backward,
+    Forward,
+    InputGradient,
+    InputGradientRule,
+    Inputs,
+    Launch,
+    like_steps,
+)
 from snn.neurons.reference import NeuronParameters, run_neurons
 from snn.neurons.settings import NeuronSettings
 
@@ -43,7 +52,7 @@ def backward(
     grad_v: Tensor | None,
     *,
     write: bool = True,
-    input_gradient: InputGradient | None = None,
+    input_gradient: InputGradientRule | None = None,
     mean: Tensor | None = None,
 ) -> Backward:
     check(launch, inputs)
@@ -63,6 +72,8 @@ def backward(
         sums = torch.stack([g.sum(over), (g * distance).sum(over)])
     grad_y = None
     if write:
+        if callable(input_gradient):
+            input_gradient = input_gradient(sums)
         grad_y = g if input_gradient is None else gradient_of_y(g, y, input_gradient, launch)
         grad_y = laid_out(grad_y.to(launch.dtype), launch)
     return Backward(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from snn.neurons.kernels.cuda_calls import Call, call_backward, call_forward
 from snn.neurons.kernels.cuda_loader import examine, launch_kernel, load_kernel
-from snn.neurons.kernels.launch import Backward, Forward, InputGradient, Inputs, Launch
+from snn.neurons.kernels.launch import Backward, Forward, InputGradientRule, Inputs, Launch
 from snn.neurons.settings import NeuronSettings
 
 FUSED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -44,7 +44,7 @@ def backward(
     grad_v: Tensor | None,
     *,
     write: bool = True,
-    input_gradient: InputGradient | None = None,
+    input_gradient: InputGradientRule | None = None,
     mean: Tensor | None = None,
 ) -> Backward:
     """Go back through `forward`; sums are the same every time.
@@ -56,7 +56,8 @@ def backward(
         grad_out: Gradient of out, in its shape and layout.
         grad_v: Gradient of the last membrane, [B, ...]; None is zero.
         write: Whether to write the gradients of y and of the first membrane.
-        input_gradient: How the gradient of y follows from g; None: it is g.
+        input_gradient: How the gradient of y follows from g; None: it is g. Where it depends on the sums, a
+            second run of the kernel writes it: g itself would be rounded to y's dtype.
         mean: Mean of y per channel, [C]: g and g (y - mean) are then added up per channel.
     """
     return call_backward(

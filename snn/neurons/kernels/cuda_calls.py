@@ -4,13 +4,14 @@ Who compiles and runs the text is left open: CuPy on a device, or a C++ compiler
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from snn.neurons.kernels.cuda_text import Grid, Variant, choose_grid, choose_mapping, write_text
-from snn.neurons.kernels.launch import Backward, Forward, InputGradient, Inputs, Launch, like_steps
+from snn.neurons.kernels.launch import Backward, Forward, InputGradientRule, Inputs, Launch, like_steps
 
 
 class Call(NamedTuple):
@@ -59,10 +60,17 @@ def call_backward(
     run: Run,
     *,
     write: bool = True,
-    input_gradient: InputGradient | None = None,
+    input_gradient: InputGradientRule | None = None,
     mean: Tensor | None = None,
 ) -> Backward:
     """Run the kernel backward and return what it wrote, with the sums of all blocks added up."""
+    if callable(input_gradient):
+        again = partial(call_backward, launch, inputs, checkpoints, grad_out, grad_v, run)
+        found = again(write=False, mean=mean)
+        if not write:
+            return found
+        last = again(input_gradient=input_gradient(cast(Tensor, found.sums)))
+        return found._replace(y=last.y, v=last.v)
     per_channel = input_gradient is not None or mean is not None
     variant = Variant(
         choose_mapping(launch, inputs, per_channel=per_channel),

@@ -12,6 +12,7 @@ every CHUNK-th step, so that a backward call reads y and the gradient of out onc
 its first membrane, last chunk first, and goes back through it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, NamedTuple
@@ -164,6 +165,10 @@ class InputGradient(NamedTuple):
     shift: Tensor
 
 
+# The terms of an input gradient, or how they follow from the sums of a backward, shape [2, C].
+InputGradientRule = InputGradient | Callable[[Tensor], InputGradient]
+
+
 def layout(y: Tensor) -> tuple[Tensor, bool]:
     """Return y [T, B, ...] densely in memory, copied where needed, and whether it is channels last."""
     if y.is_contiguous():
@@ -183,10 +188,11 @@ def like_steps(shape: tuple[int, ...], y: Tensor, *, channels_last: bool, dtype:
 
 
 def traffic(launch: Launch) -> dict[str, int]:
-    """Return the bytes each call of a launch moves to and from memory, by name of the call.
+    """Return the bytes each call of a launch moves to and from a GPU's memory, by name of the call.
 
     `forward`; `backward` writes the gradient of y; `sums` is the pass of batch normalisation that only adds
-    up; `statistics` reads y for its mean and variance. Numbers per channel are left out; membranes are not.
+    up, which the CPU has no need of; `statistics` reads y for its mean and variance. Numbers per channel are
+    left out; membranes are not.
     """
     step, state = launch.neurons * launch.dtype.itemsize, launch.neurons * launch.state_dtype.itemsize
     y, out = launch.steps * step, prod(launch.out_shape) * launch.dtype.itemsize

@@ -6,9 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn.neurons.kernels.launch import Backward, Forward, InputGradient, Inputs, Launch, like_steps
+from snn.neurons.kernels.launch import (
+    Backward,
+    Forward,
+    InputGradient,
+    InputGradientRule,
+    Inputs,
+    Launch,
+    like_steps,
+)
 from snn.neurons.kernels.numba_cpu_blocks import GROUPS, blocks, geometry
 from snn.neurons.kernels.numba_cpu_drive import backward_loop, forward_loop
+from snn.neurons.kernels.numba_cpu_norm import to_input_gradient
 from snn.neurons.kernels.numba_cpu_options import levels, numbers, options, source_digest
 from snn.neurons.kernels.numba_cpu_step import compiled_step, compiled_step_back
 from snn.neurons.kernels.threads import run_ranges
@@ -59,7 +68,7 @@ def backward(
     grad_v: Tensor | None,
     *,
     write: bool = True,
-    input_gradient: InputGradient | None = None,
+    input_gradient: InputGradientRule | None = None,
     mean: Tensor | None = None,
 ) -> Backward:
     """Run a launch backward; see `snn.neurons.kernels.launch`.
@@ -71,7 +80,8 @@ def backward(
         grad_out: Gradient of out, in the launch's layout and dtype.
         grad_v: Gradient of the final membrane, shape [B, ...]; None is zero.
         write: Whether the gradients of y and the first membrane are wanted, or only sums.
-        input_gradient: How the gradient of y follows from that of x; None passes it on.
+        input_gradient: How the gradient of y follows from that of x; None passes it on. Neurons are gone back
+            through once, also where it depends on the sums.
         mean: Shape [C]; given where `sums` are wanted.
     """
     state, last = launch.state_dtype, launch.channels_last
@@ -83,7 +93,6 @@ def backward(
     groups = min(GROUPS, len(table))
     sizes = (inputs.threshold.numel(), inputs.decay.numel(), launch.channels, launch.channels)
     sums = [np.zeros((groups, size)) for size in sizes]
-    formula = torch.stack(list(input_gradient)) if input_gradient is not None and write else empty[None]
     compiled = (options(launch.settings), _name(state))
     arguments = (
         compiled_step(*compiled),
@@ -92,7 +101,6 @@ def backward(
         _flat(checkpoints, last),
         _flat(grad_out.to(state), last),
         _flat(grad_v, last) if grad_v is not None else empty.numpy(),
-        formula.detach().to(state).contiguous().numpy(),
         _numbers(mean, empty),
         _flat(grad_y, last) if write else empty.numpy(),
         _flat(grad_start, last),
@@ -101,12 +109,16 @@ def backward(
     )
     run_ranges(backward_loop(source_digest()), arguments, groups, most=_most_threads(launch))
     threshold, decay, *both = (torch.from_numpy(part.sum(0)).to(state) for part in sums)
+    found = torch.stack(both)
+    if write and input_gradient is not None:
+        rule = input_gradient if isinstance(input_gradient, InputGradient) else input_gradient(found)
+        to_input_gradient(launch, grad_y, y, rule)
     return Backward(
         grad_y.to(launch.dtype) if write else None,
         grad_start if write else None,
         threshold,
         decay,
-        torch.stack(both) if mean is not None else None,
+        None if mean is None else found,
     )
 
 

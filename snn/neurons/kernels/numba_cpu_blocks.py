@@ -13,11 +13,11 @@ import numpy as np
 
 from snn.neurons.kernels.launch import Launch
 
-# Most neurons of a block: 32 steps of them, in float32 256 kB, stay in the second cache. Rows of scratch
-# memory lie ROW apart: not a power of two, so that a neuron of all rows does not fall into the same few
-# lines of the first cache.
-BLOCK = 2048
-ROW = 2112
+# Most neurons of a block: 32 steps of them, in float32 128 kB, stay in the second cache, and the rows of one
+# step in the first. Rows of scratch memory lie ROW apart: not a power of two, so that a neuron of all rows
+# does not fall into the same few lines of the first cache.
+BLOCK = 1024
+ROW = 1088
 
 # Blocks are summed up in so many groups, whatever the number of threads, so that sums are always the same.
 GROUPS = 64

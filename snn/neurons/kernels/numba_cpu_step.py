@@ -199,11 +199,21 @@ def compiled_step(options: Options, dtype: str) -> Callable[..., None]:
     o = options
     array, numbers, levels = _argument_types(dtype)
 
-    @cfunc(void(array, array, array, intp, intp, numbers, levels), cache=True, error_model="numpy")
+    signature = void(array, intp, array, array, intp, intp, intp, numbers, levels)
+
+    @cfunc(signature, cache=True, error_model="numpy")
     def step(
-        x: np.ndarray, rows: np.ndarray, written: np.ndarray, what: int, n: int, k: Numbers, levels: Levels
+        x: np.ndarray,
+        x_at: int,
+        rows: np.ndarray,
+        written: np.ndarray,
+        at: int,
+        what: int,
+        n: int,
+        k: Numbers,
+        levels: Levels,
     ) -> None:
-        run_step(x, rows, written, what, n, o, k, levels)
+        run_step(x[x_at : x_at + n], rows, written[at : at + n], what, n, o, k, levels)
 
     return step
 
@@ -214,20 +224,27 @@ def compiled_step_back(options: Options, dtype: str) -> Callable[..., None]:
     o = options
     array, numbers, levels = _argument_types(dtype)
 
-    @cfunc(void(array, array, array, array, array, intp, numbers, levels), cache=True, error_model="numpy")
+    signature = void(array, intp, array, intp, array, intp, array, array, intp, intp, numbers, levels)
+
+    @cfunc(signature, cache=True, error_model="numpy")
     def back(
         x: np.ndarray,
+        x_at: int,
         before: np.ndarray,
+        before_at: int,
         grad: np.ndarray,
+        grad_at: int,
         rows: np.ndarray,
         grad_x: np.ndarray,
+        at: int,
         n: int,
         k: Numbers,
         levels: Levels,
     ) -> None:
+        current, v, above = x[x_at : x_at + n], before[before_at : before_at + n], grad[grad_at : grad_at + n]
         if o.membrane != FLOAT and o.membrane != TWO_BUMPS:
-            pass_levels(x, before, rows, n, o, k, levels)
-        step_back(x, before, grad, rows, grad_x, n, o, k, levels)
+            pass_levels(current, v, rows, n, o, k, levels)
+        step_back(current, v, above, rows, grad_x[at : at + n], n, o, k, levels)
 
     return back
 
