@@ -16,7 +16,6 @@ import numpy as np
 from numba import njit
 
 from events.readers.bits import lowest_bit
-from events.readers.conventions import only_plain_conventions
 from events.readers.prophesee_clock import (
     BASE_US,
     DAMAGED,
@@ -49,8 +48,7 @@ STEADY_EVENTS = 4
 
 def open_evt2(source: Source, options: ReadOptions) -> WordRecording:
     """Open an EVT 2.0 recording."""
-    only_plain_conventions(options, format_name="Prophesee RAW")
-    return WordRecording(source, options, name="evt2", encoding=EVT2)
+    return WordRecording(source, options, encoding=EVT2)
 
 
 @njit(cache=True, nogil=True)
@@ -167,6 +165,7 @@ def take_other(word: np.uint32, i: int, triggers: np.ndarray, state: np.ndarray)
 
 
 EVT2 = Encoding(
+    name="evt2",
     word_type="<u4",
     decode=decode_evt2,
     high_bits=HIGH_BITS,

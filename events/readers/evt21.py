@@ -9,13 +9,15 @@ Words of 64 bits; bits 63..60 are the type:
 | 0xA | EXT_TRIGGER | 59..54 time bits 5..0, 44..40 channel, 32 rising |
 | 0xE, 0xF | OTHERS, CONTINUED | no events |
 
-There is an event in column + i where bit i is 1. Words are little-endian; in `legacy` files the upper half
-comes before the lower one. Which it is, is the option `endianness` of the line `% format EVT21;...`, or a
-line `% endianness`. Where neither is there, OpenEB takes files of Prophesee's own boards before the EVK2
-Saphir for legacy and all others for little-endian; so here, unless the words make sense one way only.
+The upper half is a word of EVT 2.0; there is an event in column + i where bit i of the lower half is 1.
+Words are little-endian; in `legacy` files the upper half comes before the lower one. Which it is, is the
+option `endianness` of the line `% format EVT21;...`, or a line `% endianness`. Where neither is there,
+OpenEB takes files of Prophesee's own boards before the EVK2 Saphir for legacy and all others for
+little-endian; so here, unless the words make sense one way only.
 Source: docs.prophesee.ai, "EVT 2.1 format"; OpenEB, psee_raw_file_header.cpp.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +25,7 @@ from numba import njit
 
 from events.errors import UnknownFormat
 from events.readers.bits import lowest_bit
-from events.readers.conventions import only_plain_conventions
+from events.readers.evt2 import HIGH_BITS, LOW_BITS, TIME_HIGH, take_other
 from events.readers.prophesee_clock import (
     BASE_US,
     DAMAGED,
@@ -35,8 +37,6 @@ from events.readers.prophesee_clock import (
     PENDING_PIXEL,
     PENDING_US,
     RUN_EVENTS,
-    TRIGGERS_FULL,
-    UNKNOWN,
     UNPLACED,
     WIDTH,
     Whole,
@@ -44,16 +44,12 @@ from events.readers.prophesee_clock import (
     count_falls,
     mark_damage,
     put_pending,
-    put_trigger,
 )
 from events.readers.prophesee_header import PropheseeHeader
 from events.readers.prophesee_words import Encoding, WordRecording
 from events.readers.source import Source
 from events.recording import ReadOptions
 
-TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED = 0x8, 0xA, 0xE, 0xF
-LOW_BITS = 6
-HIGH_BITS = 28
 VECTOR = 32
 
 PROPHESEE = "prophesee"
@@ -67,9 +63,8 @@ def open_evt21(source: Source, options: ReadOptions) -> WordRecording:
     Raises:
         UnknownFormat: The header names an endianness that is neither `legacy` nor `little`.
     """
-    only_plain_conventions(options, format_name="Prophesee RAW")
     recording = WordRecording(
-        source, options, name="evt21", encoding=EVT21, encoding_of=partial(encoding_of, source=source)
+        source, options, encoding=EVT21, encoding_of=partial(encoding_of, source=source)
     )
     recording.facts["endianness"] = "legacy" if recording.encoding is EVT21_LEGACY else "little"
     return recording
@@ -176,7 +171,7 @@ def decode_run(
                 advance_high(state, upper & 0xFFFFFFF)
                 base_us, width = state[BASE_US], state[WIDTH]
         else:
-            code = take_other(upper, i, triggers, state)
+            code = take_other(np.uint32(upper), i, triggers, state)
             if code != FINE:
                 return i, n, code
         i += 1
@@ -204,23 +199,8 @@ def take_vector(i: int, mask: Whole, time_us: Whole, pixel: Whole, state: np.nda
     return FINE
 
 
-@njit(cache=True, nogil=True)
-def take_other(upper: Whole, i: int, triggers: np.ndarray, state: np.ndarray) -> int:
-    """Take a word that is neither events nor a time; return a code."""
-    kind = upper >> 28
-    if kind == EXT_TRIGGER:
-        time_us = state[BASE_US] + ((upper >> 22) & 0x3F)
-        known = state[HIGH] >= 0
-        if known and not put_trigger(triggers, state, time_us, (upper >> 8) & 0x1F, upper & 1):
-            return TRIGGERS_FULL
-    elif kind not in (OTHERS, CONTINUED):
-        if mark_damage(state, i):
-            return DAMAGED
-        state[UNKNOWN] += 1
-    return FINE
-
-
 EVT21 = Encoding(
+    name="evt21",
     word_type="<u8",
     decode=decode_little,
     high_bits=HIGH_BITS,
@@ -228,13 +208,5 @@ EVT21 = Encoding(
     events_per_word=VECTOR,
     kinds=0xC503,
 )
-EVT21_LEGACY = Encoding(
-    word_type="<u8",
-    decode=decode_legacy,
-    high_bits=HIGH_BITS,
-    low_bits=LOW_BITS,
-    events_per_word=VECTOR,
-    kinds=0xC503,
-    halves_turned=True,
-)
+EVT21_LEGACY = replace(EVT21, decode=decode_legacy, halves_turned=True)
 ENCODINGS = {"little": EVT21, "legacy": EVT21_LEGACY}

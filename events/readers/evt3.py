@@ -23,7 +23,6 @@ Origin top left. Source: docs.prophesee.ai, "EVT 3.0 format".
 import numpy as np
 from numba import njit
 
-from events.readers.conventions import only_plain_conventions
 from events.readers.prophesee_clock import (
     BAD_ROW,
     BASE_US,
@@ -68,8 +67,7 @@ POLARITY_SHIFT = 32 - 11  # from bit 11 of a word to that of an event's second w
 
 def open_evt3(source: Source, options: ReadOptions) -> WordRecording:
     """Open an EVT 3.0 recording."""
-    only_plain_conventions(options, format_name="Prophesee RAW")
-    return WordRecording(source, options, name="evt3", encoding=EVT3)
+    return WordRecording(source, options, encoding=EVT3)
 
 
 @njit(cache=True, nogil=True)
@@ -228,6 +226,7 @@ def take_other(word: Whole, i: int, triggers: np.ndarray, time_us: Whole, state:
 
 
 EVT3 = Encoding(
+    name="evt3",
     word_type="<u2",
     decode=decode_evt3,
     high_bits=HIGH_BITS,

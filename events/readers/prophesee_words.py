@@ -10,6 +10,7 @@ import numpy as np
 
 from events.errors import DamagedRecording
 from events.readers.byte_window import ByteWindow
+from events.readers.conventions import only_plain_conventions
 from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
 from events.readers.prophesee_clock import (
     BACKWARD,
@@ -54,6 +55,7 @@ class Encoding:
     """How words become events.
 
     Attributes:
+        name: Name of the format.
         word_type: NumPy type of a word.
         decode: `decode(words, out, triggers, state)` decodes words until they or the room for events run out,
             or a damaged word is met: words, shape [n]; out, events as two words each, int64, shape [2 m];
@@ -65,6 +67,7 @@ class Encoding:
         halves_turned: Whether the upper half of a word comes before the lower one.
     """
 
+    name: str
     word_type: str
     decode: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[int, int, int]]
     high_bits: int
@@ -281,7 +284,6 @@ class WordRecording(PassRecording):
         source: Source,
         options: ReadOptions,
         *,
-        name: str,
         encoding: Encoding,
         encoding_of: Callable[[PropheseeHeader], Encoding] | None = None,
     ) -> None:
@@ -290,15 +292,15 @@ class WordRecording(PassRecording):
         Args:
             source: The file.
             options: How to read it.
-            name: Name of the format.
             encoding: How words become events.
             encoding_of: Gives the encoding by what the header says, where that decides it.
         """
+        only_plain_conventions(options, format_name="Prophesee RAW")
         header = read_header(source, data_fits=encoding.fits)
         self.path = source.path
-        self.format = name
+        self.format = encoding.name
         self.facts = header.facts()
-        self.report = FileReport(str(source.path), name, bytes_total=source.size)
+        self.report = FileReport(str(source.path), self.format, bytes_total=source.size)
         self._source = source
         self._options = options
         self._header = header

@@ -9,34 +9,13 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from events.readers.evt2 import HIGH_BITS, LOW_BITS, TIME_HIGH
-from events.writers.prophesee_raw import HIGH, STARTED, next_high, write_words
+from events.readers.evt2 import EVT2, HIGH_BITS, LOW_BITS, TIME_HIGH
+from events.writers.prophesee_raw import HIGH, STARTED, WordFormat, next_high, write_words
 
 
 def write_evt2(path: Path, events: np.ndarray | Iterable[np.ndarray], *, sensor_hw: tuple[int, int]) -> None:
-    """Write a recording; the same events give the same bytes.
-
-    Args:
-        path: Where to; an existing file is replaced.
-        events: EVENT_DTYPE, shape [N], or chunks of it; no time falls over a multiple of 2^34 us.
-        sensor_hw: Height and width in pixels.
-
-    Raises:
-        ConfigError: The events or the sensor do not fit the format.
-        EventsError: The file cannot be written.
-    """
-    write_words(
-        path,
-        events,
-        sensor_hw=sensor_hw,
-        lines=["evt 2.0", f"format EVT2;height={sensor_hw[0]};width={sensor_hw[1]}"],
-        format_name="EVT 2.0",
-        word_type="<u4",
-        words_per_event=1,
-        encode=encode_evt2,
-        high_bits=HIGH_BITS,
-        low_bits=LOW_BITS,
-    )
+    """Write a recording; see `events.writers.prophesee_raw.write_words`."""
+    write_words(path, events, sensor_hw=sensor_hw, form=FORM)
 
 
 @njit(cache=True, nogil=True)
@@ -53,3 +32,6 @@ def encode_evt2(events: np.ndarray, words: np.ndarray, state: np.ndarray) -> int
         words[n] = (p << 28) | ((t & 0x3F) << 22) | (x << 11) | y
         n += 1
     return n
+
+
+FORM = WordFormat(version="2.0", option="EVT2", encoding=EVT2, words_per_event=1, encode=encode_evt2)

@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 
 from events.errors import ConfigError
-from events.readers.evt21 import ENCODINGS, HIGH_BITS, LOW_BITS, TIME_HIGH, VECTOR
-from events.writers.prophesee_raw import HIGH, STARTED, next_high, write_words
+from events.readers.evt2 import HIGH_BITS, LOW_BITS, TIME_HIGH
+from events.readers.evt21 import ENCODINGS, VECTOR
+from events.writers.prophesee_raw import HIGH, STARTED, WordFormat, next_high, write_words
 
 # Of an event's second word: all but its place in a block of 32 columns and the padding.
 BLOCK_BITS = 0x1FFFFFFE0
@@ -26,33 +27,21 @@ def write_evt21(
     sensor_hw: tuple[int, int],
     endianness: Literal["little", "legacy"] = "little",
 ) -> None:
-    """Write a recording; the same events give the same bytes.
+    """Write a recording; see `events.writers.prophesee_raw.write_words`.
 
     Args:
-        path: Where to; an existing file is replaced.
-        events: EVENT_DTYPE, shape [N], or chunks of it; no time falls over a multiple of 2^34 us.
-        sensor_hw: Height and width in pixels.
+        path: As there.
+        events: As there.
+        sensor_hw: As there.
         endianness: `legacy` puts the upper half of a word before the lower one.
 
     Raises:
-        ConfigError: The events or the sensor do not fit the format.
-        EventsError: The file cannot be written.
+        ConfigError: As there, or the endianness is unknown.
+        EventsError: As there.
     """
-    if endianness not in ENCODINGS:
-        raise ConfigError(f"endianness {endianness!r} is unknown; known are {', '.join(ENCODINGS)}")
-    height, width = sensor_hw
-    write_words(
-        path,
-        events,
-        sensor_hw=sensor_hw,
-        lines=["evt 2.1", f"format EVT21;endianness={endianness};height={height};width={width}"],
-        format_name="EVT 2.1",
-        word_type="<u8",
-        words_per_event=1,
-        encode=encode_legacy if endianness == "legacy" else encode_little,
-        high_bits=HIGH_BITS,
-        low_bits=LOW_BITS,
-    )
+    if endianness not in FORMS:
+        raise ConfigError(f"endianness {endianness!r} is unknown; known are {', '.join(FORMS)}")
+    write_words(path, events, sensor_hw=sensor_hw, form=FORMS[endianness])
 
 
 @njit(cache=True, nogil=True)
@@ -102,3 +91,15 @@ def block_from(events: np.ndarray, i: int) -> tuple[int, int]:
         last = place
         taken += 1
     return mask, taken
+
+
+FORMS = {
+    endianness: WordFormat(
+        version="2.1",
+        option=f"EVT21;endianness={endianness}",
+        encoding=ENCODINGS[endianness],
+        words_per_event=1,
+        encode=encode,
+    )
+    for endianness, encode in (("little", encode_little), ("legacy", encode_legacy))
+}

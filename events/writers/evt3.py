@@ -14,6 +14,7 @@ from numba import njit
 from events.readers.evt3 import (
     ADDR_X,
     ADDR_Y,
+    EVT3,
     HIGH_BITS,
     LOW_BITS,
     TIME_HIGH,
@@ -28,6 +29,7 @@ from events.writers.prophesee_raw import (
     POLARITY,
     ROW,
     STARTED,
+    WordFormat,
     next_high,
     write_words,
 )
@@ -40,29 +42,8 @@ FEWEST_IN_VECTOR = 3
 
 
 def write_evt3(path: Path, events: np.ndarray | Iterable[np.ndarray], *, sensor_hw: tuple[int, int]) -> None:
-    """Write a recording; the same events give the same bytes.
-
-    Args:
-        path: Where to; an existing file is replaced.
-        events: EVENT_DTYPE, shape [N], or chunks of it; no time falls over a multiple of 2^24 us.
-        sensor_hw: Height and width in pixels.
-
-    Raises:
-        ConfigError: The events or the sensor do not fit the format.
-        EventsError: The file cannot be written.
-    """
-    write_words(
-        path,
-        events,
-        sensor_hw=sensor_hw,
-        lines=["evt 3.0", f"format EVT3;height={sensor_hw[0]};width={sensor_hw[1]}"],
-        format_name="EVT 3.0",
-        word_type="<u2",
-        words_per_event=3,
-        encode=encode_evt3,
-        high_bits=HIGH_BITS,
-        low_bits=LOW_BITS,
-    )
+    """Write a recording; see `events.writers.prophesee_raw.write_words`."""
+    write_words(path, events, sensor_hw=sensor_hw, form=FORM)
 
 
 @njit(cache=True, nogil=True)
@@ -128,3 +109,6 @@ def vector_from(events: np.ndarray, i: int, base: int) -> tuple[int, int]:
         last = x
         taken += 1
     return mask, taken
+
+
+FORM = WordFormat(version="3.0", option="EVT3", encoding=EVT3, words_per_event=3, encode=encode_evt3)

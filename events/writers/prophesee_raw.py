@@ -1,12 +1,14 @@
 """What the writers of Prophesee's RAW encodings share: the header, the clock and the way to the file."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
 from events.errors import ConfigError
+from events.readers.prophesee_words import Encoding
 from events.writers.atomic import atomic_file
 from events.writers.event_stream import PIECE_EVENTS, pieces
 
@@ -28,41 +30,62 @@ STATE_LENGTH = 6
 Encode = Callable[[np.ndarray, np.ndarray, np.ndarray], int]
 
 
+@dataclass(frozen=True)
+class WordFormat:
+    """How events become words.
+
+    Attributes:
+        version: As the header says it, such as `2.0`.
+        option: Likewise in its line `format`: a name, and options before those of the sensor.
+        encoding: How words become events.
+        words_per_event: Words for an event at most, TIME_HIGH not counted.
+        encode: Writes the words of events.
+    """
+
+    version: str
+    option: str
+    encoding: Encoding
+    words_per_event: int
+    encode: Encode
+
+
 def write_words(
     path: Path,
     events: np.ndarray | Iterable[np.ndarray],
     *,
     sensor_hw: tuple[int, int],
-    lines: list[str],
-    format_name: str,
-    word_type: str,
-    words_per_event: int,
-    encode: Encode,
-    high_bits: int,
-    low_bits: int,
+    form: WordFormat,
 ) -> None:
-    """Write a header and the words of all events.
+    """Write a header and the words of all events; the same events give the same bytes.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        events: EVENT_DTYPE, shape [N], or chunks of it; no time falls over a multiple of what the clock of
+            the format can say.
+        sensor_hw: Height and width in pixels.
+        form: How events become words.
 
     Raises:
         ConfigError: The events or the sensor do not fit the format.
         EventsError: The file cannot be written.
     """
     height, width = sensor_hw
+    encoding, name = form.encoding, f"EVT {form.version}"
     if max(height, width) > LARGEST_SIDE:
         raise ConfigError(
-            f"a sensor of {height}x{width} does not fit {format_name}, whose coordinates have 11 bits; "
-            "use dat"
+            f"a sensor of {height}x{width} does not fit {name}, whose coordinates have 11 bits; use dat"
         )
     state = np.full(STATE_LENGTH, -1, np.int64)
     state[STARTED] = state[HIGH] = 0
     with atomic_file(path) as stream:
         stream.write(
-            "".join(f"% {line}\n" for line in [*lines, f"geometry {width}x{height}", "end"]).encode()
+            f"% evt {form.version}\n% format {form.option};height={height};width={width}\n"
+            f"% geometry {width}x{height}\n% end\n".encode()
         )
         for piece, previous in pieces(in_blocks(events), sensor_hw=sensor_hw):
-            highs = count_highs(piece["t"], previous, high_bits, low_bits, format_name)
-            words = np.empty(highs + words_per_event * len(piece), word_type)
-            written = encode(np.ascontiguousarray(piece).view(np.int64), words, state)
+            highs = count_highs(piece["t"], previous, encoding.high_bits, encoding.low_bits, name)
+            words = np.empty(highs + form.words_per_event * len(piece), encoding.word_type)
+            written = form.encode(np.ascontiguousarray(piece).view(np.int64), words, state)
             stream.write(words[:written].tobytes())
 
 
