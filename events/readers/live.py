@@ -14,9 +14,10 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from events.errors import ConfigError, EventsError, UnknownFormat
 from events.readers.registry import identify_source, open_as, open_recording
@@ -204,24 +205,30 @@ def name_of_head(path: Path, head: bytes) -> str | None:
 
 def open_spooled(feed: Feed, head: bytes, options: ReadOptions) -> Recording:
     """Copy what arrives to a temporary file, which is removed with the recording, and open that."""
-    descriptor, name = tempfile.mkstemp(prefix="events-")
-    try:
+    with ExitStack() as on_failure:
+        descriptor, name = tempfile.mkstemp(prefix="events-")
+        on_failure.callback(Path(name).unlink, missing_ok=True)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(head)
-            total, buffer = len(head), memoryview(bytearray(COPY_BYTES))
-            while count := feed.read_into(buffer, total):
-                total += count
-                if total > SPOOL_BYTES:
-                    raise EventsError(
-                        f"{feed.path}: more than {SPOOL_BYTES} bytes of a format that needs to seek; "
-                        "save it to a file first"
-                    )
-                stream.write(buffer[:count])
+            copy_all(feed, head, stream)
         recording = open_recording(name, options)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, EventsError):
-            raise type(error)(str(error).replace(name, str(feed.path))) from None
-        raise
+        on_failure.pop_all()
     weakref.finalize(recording, Path(name).unlink, missing_ok=True)
     return recording
+
+
+def copy_all(feed: Feed, head: bytes, stream: BinaryIO) -> None:
+    """Write the first bytes and all that arrive after them.
+
+    Raises:
+        EventsError: More arrive than are kept on disk.
+    """
+    stream.write(head)
+    total, buffer = len(head), memoryview(bytearray(COPY_BYTES))
+    while count := feed.read_into(buffer, total):
+        total += count
+        if total > SPOOL_BYTES:
+            raise EventsError(
+                f"{feed.path}: more than {SPOOL_BYTES} bytes of a format that needs to seek; "
+                "save it to a file first"
+            )
+        stream.write(buffer[:count])
