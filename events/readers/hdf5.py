@@ -21,8 +21,10 @@ from events.readers.hdf5_layout import Hdf5Layout, data_set
 from events.readers.hdf5_m3ed import find_m3ed
 from events.readers.hdf5_named import find_named, members
 from events.readers.hdf5_prophesee import TRIGGERS, find_prophesee
+from events.readers.hdf5_seek import ToldPlace, index_of
 from events.readers.source import Source
-from events.recording import TRIGGER_DTYPE, FileReport, ReadOptions
+from events.recording import DEFAULT_CHUNK_EVENTS, TRIGGER_DTYPE, Bookmark, FileReport, ReadOptions
+from events.seek import SeekIndex
 
 if TYPE_CHECKING:
     import h5py
@@ -62,6 +64,7 @@ class Hdf5Recording(ColumnRecording):
         self._layout = layout
         self._notes = notes
         self._cache_bytes = where.cache_bytes
+        self._first_row = first_row
 
         @contextmanager
         def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
@@ -104,6 +107,43 @@ class Hdf5Recording(ColumnRecording):
             row = find_row(where, t_us)
             notes = [*self._notes, f"the {row} events before {t_us} us are not read"]
             return Hdf5Recording(self._source, self._options, self._layout, where, first_row=row, notes=notes)
+
+    def stored_index(self) -> SeekIndex | None:
+        """Return an index by the file's own index of time; see `Recording.stored_index`.
+
+        Under `strict` everything is read before anything is trusted; where the options name a sensor, or
+        the first rows are not read, the numbers in the file are not those of the events.
+        """
+        options, told_by = self._options, self._layout.time_index
+        if told_by is None or options.damage == "strict" or options.sensor_hw or self._first_row:
+            return None
+        report = FileReport(str(self.path), self.format, bytes_total=self._source.size, notes=[*self._notes])
+        try:
+            with self._open_events() as where:
+                return index_of(where, told_by, report) if where.rows else None
+        except EventsError:  # the index, the first or the last event is damaged: reading through will say it
+            return None
+
+    def decode_from(self, place: Bookmark, *, max_events: int = DEFAULT_CHUNK_EVENTS) -> Iterator[np.ndarray]:
+        """Yield the events behind a bookmark; see `Recording.decode_from`."""
+        if not isinstance(place.at, ToldPlace):
+            yield from super().decode_from(place, max_events=max_events)
+            return
+        blocks, number = place.at
+        self.report, self._reached = place.report.copy(), None
+        row = number * blocks.step
+        with self._open_events() as where:
+            read = read_blocks(where, self.report, first_row=row, strict=False)
+            for at, block in enumerate(read, number):
+                events, _ = self._events(block, self._room.room(len(block.t)))
+                blocks.check(at, block.stop - len(block.t), events)
+                row = block.stop
+                for first in range(0, len(events), max_events):
+                    chunk = events[first : first + max_events]
+                    self._count(chunk)
+                    yield chunk
+        if row < blocks.rows:  # what could not be unpacked
+            raise blocks.contradicted(row // blocks.step)
 
     def triggers(self) -> np.ndarray:
         """Return the edges of external signals, shape [n], TRIGGER_DTYPE; Prophesee's files have them.

@@ -59,7 +59,8 @@ class Hdf5Events:
     """The columns of the events of an open file, checked against each other.
 
     Attributes:
-        path: The file, for messages.
+        file: The open file.
+        path: Where it is, for messages.
         fields: For each of t, x, y and p its data set, and the field in it or None.
         data_sets: Those of the fields, each once.
         readers: What reads each of these.
@@ -76,6 +77,7 @@ class Hdf5Events:
             DamagedRecording: They are missing, no numbers, of different lengths, or not all there.
             EventsError: They are compressed in a way for which no filter is installed.
         """
+        self.file = file
         self.path = path
         self.fields: dict[str, tuple[h5py.Dataset, str | None]] = {}
         for name, (place, field) in layout.columns.items():
@@ -253,30 +255,35 @@ def find_row(where: Hdf5Events, t_us: int) -> int:
     Raises:
         DamagedRecording: A chunk that is looked at cannot be unpacked.
     """
-    read = read_ecf if where.ecf else read_rows
     found = where.fields["t"][0]
     step = found.chunks[0] if found.chunks else ROWS_AT_A_TIME
     decoder = EcfDecoder()
-
-    def times(first: int, stop: int) -> np.ndarray:
-        columns, reason = read(where, first, min(stop, where.rows), decoder)
-        if reason is not None:
-            leave_out(where, (first, stop), reason, FileReport(str(where.path), "hdf5"), strict=True)
-        t = columns["t"]
-        whole = t.astype(np.int64) if t.dtype.kind in "iu" else np.rint(t * 1e6).astype(np.int64)
-        return whole + where.t_offset_us
-
     low, high = 0, -(-where.rows // step)  # the step looked for is the last that begins before the time
     while low < high:
         middle = (low + high) // 2
-        if int(times(middle * step, middle * step + 1)[0]) < t_us:
+        if int(read_times(where, middle * step, middle * step + 1, decoder)[0]) < t_us:
             low = middle + 1
         else:
             high = middle
     if low == 0:
         return 0
     first = (low - 1) * step
-    return first + int(np.searchsorted(times(first, first + step), t_us))
+    return first + int(np.searchsorted(read_times(where, first, first + step, decoder), t_us))
+
+
+def read_times(where: Hdf5Events, first: int, stop: int, decoder: EcfDecoder) -> np.ndarray:
+    """Return the times of some rows of one chunk in microseconds, int64, shape [n].
+
+    Raises:
+        DamagedRecording: They cannot be unpacked.
+    """
+    read = read_ecf if where.ecf else read_rows
+    columns, reason = read(where, first, min(stop, where.rows), decoder)
+    if reason is not None:
+        leave_out(where, (first, stop), reason, FileReport(str(where.path), "hdf5"), strict=True)
+    t = columns["t"]
+    whole = t.astype(np.int64) if t.dtype.kind in "iu" else np.rint(t * 1e6).astype(np.int64)
+    return whole + where.t_offset_us
 
 
 def block_of(where: Hdf5Events, columns: dict[str, Any], first: int) -> Block:

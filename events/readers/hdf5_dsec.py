@@ -8,7 +8,7 @@ Source: Gehrig et al., DSEC, "Data format"; uzh-rpg/RVT, preprocessing; eTraM, R
 
 from typing import TYPE_CHECKING
 
-from events.readers.hdf5_layout import Hdf5Layout, columns_in, data_set, size_of, whole_number
+from events.readers.hdf5_layout import Hdf5Layout, TimeIndex, columns_in, data_set, size_of, whole_number
 
 if TYPE_CHECKING:
     import h5py
@@ -28,4 +28,5 @@ def find_dsec(file: "h5py.File") -> list[Hdf5Layout]:
     else:
         name = "eTraM" if sensor_hw else "columns of /events"
     facts = {} if offset is None else {"t_offset_us": offset, "times": "t_offset_us is added to them"}
-    return [Hdf5Layout(name, "/events", columns, offset or 0, sensor_hw, facts)]
+    index = TimeIndex(MS_TO_INDEX, 1000)
+    return [Hdf5Layout(name, "/events", columns, offset or 0, sensor_hw, facts, index)]

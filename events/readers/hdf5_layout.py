@@ -13,6 +13,19 @@ MOST_ATTRIBUTES = 200
 
 
 @dataclass(frozen=True)
+class TimeIndex:
+    """Where a file has the number of the first event at each step of time or later.
+
+    Attributes:
+        path: Of the data set: whole numbers, or records with the number `id` and the time `ts`.
+        step_us: From the time of one number to that of the next; the first is 0.
+    """
+
+    path: str
+    step_us: int
+
+
+@dataclass(frozen=True)
 class Hdf5Layout:
     """Where the events of one file are.
 
@@ -23,6 +36,7 @@ class Hdf5Layout:
         t_offset_us: Added to every time.
         sensor_hw: Height and width in pixels; None where the file does not say.
         facts: For people.
+        time_index: Where its index of time is, if it has one; None where its layout has none.
     """
 
     name: str
@@ -31,6 +45,7 @@ class Hdf5Layout:
     t_offset_us: int = 0
     sensor_hw: tuple[int, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    time_index: TimeIndex | None = None
 
 
 def member(start: "h5py.Group", path: str) -> "h5py.Group | h5py.Dataset | None":
@@ -56,11 +71,12 @@ def data_set(start: "h5py.Group", path: str) -> "h5py.Dataset | None":
 
 
 def whole_number(file: "h5py.File", path: str) -> int | None:
-    """Return the single whole number at a path; None where there is none."""
+    """Return the single whole number of 62 bits at a path; None where there is none."""
     found = data_set(file, path)
     if found is None or found.shape not in ((), (1,)) or not np.issubdtype(found.dtype, np.integer):
         return None
-    return int(found[()] if found.shape == () else found[0])
+    number = int(found[()] if found.shape == () else found[0])
+    return number if abs(number) < 1 << 62 else None
 
 
 def text_attributes(file: "h5py.File") -> dict[str, str]:

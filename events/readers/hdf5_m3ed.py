@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from events.readers.hdf5_layout import Hdf5Layout, columns_in, data_set, size_of
+from events.readers.hdf5_layout import Hdf5Layout, TimeIndex, columns_in, data_set, size_of
 
 if TYPE_CHECKING:
     import h5py
@@ -23,7 +23,9 @@ def find_m3ed(file: "h5py.File") -> list[Hdf5Layout]:
     for camera in CAMERAS:
         columns = columns_in(file, camera)
         if columns is not None:
-            found.append(Hdf5Layout("M3ED", camera, columns, 0, resolution(file, camera)))
+            index = TimeIndex(f"{camera}/ms_map_idx", 1000)
+            size = resolution(file, camera)
+            found.append(Hdf5Layout("M3ED", camera, columns, 0, size, time_index=index))
     return found
 
 

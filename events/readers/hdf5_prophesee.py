@@ -9,12 +9,13 @@ import re
 from typing import TYPE_CHECKING
 
 from events.readers.column_events import match_names
-from events.readers.hdf5_layout import Hdf5Layout, data_set, size_of, text_attributes
+from events.readers.hdf5_layout import Hdf5Layout, TimeIndex, data_set, size_of, text_attributes
 
 if TYPE_CHECKING:
     import h5py
 
 EVENTS = "/CD/events"
+INDEX = "/CD/indexes"
 TRIGGERS = "/EXT_TRIGGER/events"
 
 
@@ -35,5 +36,6 @@ def find_prophesee(file: "h5py.File") -> list[Hdf5Layout]:
             columns={field: (EVENTS, name) for field, name in names.items()},
             sensor_hw=size_of(int(size[2]), int(size[1])) if size else None,
             facts=said,
+            time_index=TimeIndex(INDEX, 2000),
         )
     ]
