@@ -19,14 +19,11 @@ import numpy as np
 from numba import njit
 
 from events.readers.record_clock import (
-    HALF_WRAP_US,
     LEAP_FROM_US,
     OFFSET_US,
     ORIGIN_US,
     RAW_US,
-    REPAIR,
     STARTED,
-    advance,
     start,
 )
 
@@ -48,7 +45,10 @@ SPECIAL = 0  # records that are no pixel
 OUT_OF_SENSOR = 1  # records outside the sensor, or with bits no event of this layout has
 MARKERS = 2  # time overflow markers
 FIRST_DAMAGE = 3  # offset in the buffer of the first record left out for damage, or -1
-COUNTS_LENGTH = 4
+SKIPPED = 4  # bytes passed over in search of plausible records
+SEARCHED = 5  # offset in the file before which no run of plausible records begins that is not yet decoded
+LOOKED_AT = 6  # bytes looked at in search of plausible records; more than once where a run was cut off
+COUNTS_LENGTH = 7
 
 
 class RecordLayout(NamedTuple):
@@ -349,100 +349,6 @@ def is_special(address: np.uint64, layout: RecordLayout) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def decode_singly(
-    raw: np.ndarray,
-    at: int,
-    stop: int,
-    out: np.ndarray,
-    n: int,
-    layout: RecordLayout,
-    clock: np.ndarray,
-    counts: np.ndarray,
-    policy: int,
-    trusted: bool,
-) -> tuple[int, int, bool]:
-    """Decode whole records one by one, as `decode` does, from event n on; there is room for all of them."""
-    size = layout.record_bytes
-    while at < stop:
-        address, stored = load(raw, at, layout)
-        raw_us = np.int64(stored) + counts[MARKERS] * layout.marker_us
-        x, y, p = pixel(address, layout)
-        bad = suspicion(address, x, y, layout) != 0
-        if policy == SALVAGE and not trusted and clock[STARTED] == 1:
-            step = raw_us - clock[RAW_US]
-            bad = bad or step < 0 or step > IN_STEP_US
-        if not bad:
-            put(out, n, advance(clock, raw_us), x, y, p)
-            n += 1
-        elif is_special(address, layout):
-            counts[SPECIAL] += 1
-            counts[MARKERS] += is_marker(address, layout)
-        elif policy != SKIP:
-            return at, n, True
-        else:
-            counts[OUT_OF_SENSOR] += 1
-            counts[FIRST_DAMAGE] = at if counts[FIRST_DAMAGE] < 0 else counts[FIRST_DAMAGE]
-        trusted = False
-        at += size
-    return at, n, False
-
-
-@njit(cache=True, nogil=True)
-def decode(
-    raw: np.ndarray,
-    at: int,
-    stop: int,
-    out: np.ndarray,
-    layout: RecordLayout,
-    clock: np.ndarray,
-    counts: np.ndarray,
-    policy: int,
-    trusted: bool,
-) -> tuple[int, int, bool]:
-    """Decode records until the bytes or the room for events run out, or a damaged one is met.
-
-    Records that are no pixel, and damaged ones, do not touch the clock.
-
-    Args:
-        raw: Bytes of the file, shape [n], uint8; starts at a multiple of eight in memory.
-        at: First byte of the first record.
-        stop: First byte no longer to be read.
-        out: Room for events, shape [2 m], int64.
-        layout: What the bits mean.
-        clock: As in `record_clock`; goes on.
-        counts: As named above; goes on.
-        policy: SKIP leaves damaged records out; STRICT and SALVAGE stop before the first.
-        trusted: Whether the first record is known to be real, so that SALVAGE does not doubt its time.
-
-    Returns:
-        First byte not decoded, events written, and whether a damaged record is there.
-    """
-    size = layout.record_bytes
-    room = len(out) // 2
-    limit_us = IN_STEP_US if policy == SALVAGE else HALF_WRAP_US
-    n = 0
-    while at + size <= stop and n < room:
-        count = min(BLOCK_RECORDS, (stop - at) // size, room - n)
-        end = at + count * size
-        marker_us = counts[MARKERS] * layout.marker_us
-        # Repaired sums may reach the end of uint32, which the plain path does not look for.
-        plain = (
-            not trusted and not (clock[REPAIR] == 1 and clock[OFFSET_US] > 0) and (size != 8 or at % 8 == 0)
-        )
-        if plain and decode_block(
-            raw[at:end], out[2 * n : 2 * (n + count)], layout, clock, marker_us, limit_us
-        ):
-            at = end
-            n += count
-            continue
-        at, n, damaged = decode_singly(raw, at, end, out, n, layout, clock, counts, policy, trusted)
-        if damaged:
-            return at, n, True
-        trusted = False
-    return at, n, False
-
-
-@njit(cache=True, nogil=True)
 def records_in_step(raw: np.ndarray, at: int, stop: int, wanted: int, layout: RecordLayout) -> int:
     """Count the records from a byte on that are pixels, in step with each other.
 
@@ -462,35 +368,3 @@ def records_in_step(raw: np.ndarray, at: int, stop: int, wanted: int, layout: Re
         found += 1
         at += size
     return found
-
-
-@njit(cache=True, nogil=True)
-def find_records(raw: np.ndarray, at: int, stop: int, layout: RecordLayout, at_end: bool) -> int:
-    """Return the first byte from which SYNC_RECORDS records are in step, or -1.
-
-    Where the file ends at `stop`, half as many will do if they end with it.
-    """
-    size = layout.record_bytes
-    while at + size * SYNC_RECORDS // 2 <= stop:
-        wanted = min(SYNC_RECORDS, (stop - at) // size)
-        complete = wanted == SYNC_RECORDS or (at_end and (stop - at) % size == 0)
-        if complete and records_in_step(raw, at, stop, wanted, layout) == wanted:
-            return at
-        at += 1
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def in_order(raw: np.ndarray, at: int, last: int, previous: int | np.int64, layout: RecordLayout) -> bool:
-    """Whether the clock never falls, from a stored time over the record at `at` to the one at `last`."""
-    size = layout.record_bytes
-    while at <= last:
-        address, stored = load(raw, at, layout)
-        x, y, _ = pixel(address, layout)
-        if suspicion(address, x, y, layout) == 0:
-            # Modulo 2^32, so that a wrap is no fall.
-            if (np.int64(stored) - previous) & 0xFFFFFFFF > HALF_WRAP_US:
-                return False
-            previous = np.int64(stored)
-        at += size
-    return True

@@ -7,20 +7,16 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from events.errors import DamagedRecording
-from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, RAW_US, WRAPS
+from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, WRAPS
+from events.readers.record_decode import decode
 from events.readers.record_layout import (
     COUNTS_LENGTH,
     FIRST_DAMAGE,
-    MARKERS,
     OUT_OF_SENSOR,
+    SKIPPED,
     SPECIAL,
     STRICT,
-    SYNC_RECORDS,
     RecordLayout,
-    decode,
-    find_records,
-    in_order,
-    records_in_step,
 )
 from events.readers.source import Source, open_descriptor
 from events.recording import FileReport
@@ -39,20 +35,18 @@ class RecordPlace(NamedTuple):
         position: Byte of the file that comes next.
         clock: As in `record_clock`.
         counts: As in `record_layout`.
-        trusted: Whether the next record is known to be real.
     """
 
     position: int
     clock: np.ndarray
     counts: np.ndarray
-    trusted: bool
 
 
 def first_place(data_offset: int, clock: np.ndarray) -> RecordPlace:
     """Return the place before the first record, for a new clock."""
     counts = np.zeros(COUNTS_LENGTH, np.int64)
     counts[FIRST_DAMAGE] = -1
-    return RecordPlace(data_offset, clock, counts, trusted=False)
+    return RecordPlace(data_offset, clock, counts)
 
 
 class RecordPass:
@@ -82,6 +76,7 @@ class RecordPass:
         """
         self._source = source
         self._layout = layout
+        self._bits = tuple(layout)
         self._clock = place.clock.copy()
         self._policy = policy
         self._report = report
@@ -92,14 +87,12 @@ class RecordPass:
         self._stop = 0
         self._next = place.position  # byte of the file that belongs at raw[_stop]
         self._end = end
-        self._trusted = place.trusted
-        self._no_run_before = 0  # byte of the file; see `_find_run`
         self._descriptor: int | None = None
 
     @property
     def place(self) -> RecordPlace:
         """Where the pass stands."""
-        return RecordPlace(self._position, self._clock.copy(), self._counts.copy(), self._trusted)
+        return RecordPlace(self._position, self._clock.copy(), self._counts.copy())
 
     def __enter__(self) -> Self:
         """Return the pass itself."""
@@ -133,19 +126,21 @@ class RecordPass:
                 self._at,
                 self._stop,
                 words[2 * n :],
-                self._layout,
+                self._bits,
                 self._clock,
                 self._counts,
                 self._policy,
-                self._trusted,
+                self._next - self._stop,
+                SEARCH_BYTES if self._next < self._end else -SEARCH_BYTES,
             )
             n += written
-            self._trusted = False
             self._note_first_damage()
             if damaged and self._policy == STRICT and n > 0:
                 break  # first deliver what is good; the next call comes back to it
+            if damaged and self._policy == STRICT:
+                self._raise_damage()
             if damaged:
-                self._pass_damage()
+                self._have(SEARCH_BYTES)
         self._update_report(out[:n])
         return n
 
@@ -157,7 +152,7 @@ class RecordPass:
         """
         size = self._layout.record_bytes
         if self._have(size) and self._policy == STRICT:
-            self._pass_damage()
+            self._raise_damage()
         left = self._stop - self._at
         if left == 0:
             return
@@ -217,69 +212,20 @@ class RecordPass:
         if self._report.first_damage_byte is None:
             self._report.first_damage_byte = position
 
-    def _pass_damage(self) -> None:
-        """Raise for the damaged record that comes next, or go to the next one that can be trusted."""
-        if self._policy == STRICT:
-            self._damage_at(self._position)
-            record = self._raw[self._at : self._at + self._layout.record_bytes].tobytes().hex(" ")
-            raise DamagedRecording(
-                f"{self._source.path}: byte {self._position}: record {record} is no event of a sensor of "
-                f"{self._layout.height}x{self._layout.width}; read with damage 'skip' to leave it out"
-            )
-        self._salvage()
-
-    def _salvage(self) -> None:
-        """Decide what the doubtful record that comes next is, by the first run of plausible records after it.
-
-        Where that run is out of step with the records so far, bytes are missing or too many: go there.
-        Otherwise the record is where it should be. Its address may be no pixel, or its time may be out of
-        order with the run: then it is left out. What remains is a pause of the camera, or a step back of its
-        clock with which the run begins.
-        """
-        size = self._layout.record_bytes
-        self._have(SEARCH_BYTES)
-        stop = min(self._stop, self._at + SEARCH_BYTES)
-        at_end = stop == self._stop and self._next == self._end
-        found = self._find_run(stop, at_end)
-        address_fine = records_in_step(self._raw, self._at, self._stop, 1, self._layout) == 1
-        if found >= 0 and (found - self._at) % size != 0:
-            self._skip(found - self._at)
-        elif not address_fine:
-            self._counts[OUT_OF_SENSOR] += 1
-            self._damage_at(self._position)
-            self._at += size
-        elif found > self._at and not self._in_order(found):
-            self._skip(size)
-        else:
-            self._trusted = True
-
-    def _find_run(self, stop: int, at_end: bool) -> int:
-        """Return the first byte of the buffer before `stop` from which records are in step, or -1.
-
-        Bytes are not looked at again where no run begins, or noise would take the square of its length.
-        """
-        start = self._next - self._stop  # byte of the file at the start of the buffer
-        first = max(self._at, self._no_run_before - start)
-        found = find_records(self._raw, first, stop, self._layout, at_end)
-        looked_at = stop if at_end else max(first, stop - SYNC_RECORDS * self._layout.record_bytes + 1)
-        self._no_run_before = start + (found if found >= 0 else looked_at)
-        return found
-
-    def _in_order(self, last: int) -> bool:
-        """Whether the clock goes on without a fall, over the next record, to the one at byte `last`."""
-        previous = int(self._clock[RAW_US] - self._counts[MARKERS] * self._layout.marker_us)
-        return in_order(self._raw, self._at, last, previous, self._layout)
-
-    def _skip(self, count: int) -> None:
-        """Pass over bytes that are no record."""
+    def _raise_damage(self) -> None:
+        """Raise for the damaged record that comes next."""
         self._damage_at(self._position)
-        self._report.bytes_skipped += count
-        self._at += count
+        record = self._raw[self._at : self._at + self._layout.record_bytes].tobytes().hex(" ")
+        raise DamagedRecording(
+            f"{self._source.path}: byte {self._position}: record {record} is no event of a sensor of "
+            f"{self._layout.height}x{self._layout.width}; read with damage 'skip' to leave it out"
+        )
 
     def _update_report(self, events: np.ndarray) -> None:
         """Bring the report up to the events just delivered."""
         report = self._report
         report.events += len(events)
+        report.bytes_skipped = int(self._counts[SKIPPED])
         report.bytes_read = self._position - report.bytes_skipped
         if self._source.open_ended:
             report.bytes_total = self._next
