@@ -7,7 +7,8 @@ import numpy as np
 from events.errors import ConfigError
 
 # A pixel is called hot where it sent more than this many times the events of the pixel at the given
-# percentile, and at least so many.
+# percentile, more than that many times those of the second busiest of its eight neighbours, and more than
+# so many. A flame, a lamp or an edge is as busy as a hot pixel, but its pixels are busy together.
 HOT_TIMES = 5
 HOT_PERCENTILE = 99
 HOT_AT_LEAST = 50
@@ -46,17 +47,35 @@ class PixelCounts:
         """Return the hot pixels (x, y), the busiest first.
 
         Args:
-            rate_hz: Pixels with more events per second than that; None takes the rule of `hot_limit`.
+            rate_hz: Pixels with more events per second than that; None takes the rule of `hot_pixels`.
         """
-        limit = hot_limit(self.counts) if rate_hz is None else rate_hz * self.duration_us / 1e6
-        found = np.flatnonzero(self.counts > limit)
-        busiest_first = found[np.argsort(-self.counts[found], kind="stable")]
-        return tuple((int(i % self._width), int(i // self._width)) for i in busiest_first)
+        counts = self.counts.reshape(-1, self._width)
+        if rate_hz is None:
+            return hot_pixels(counts)
+        return busiest_first(counts, counts > rate_hz * self.duration_us / 1e6)
 
 
-def hot_limit(counts: np.ndarray) -> float:
-    """Return the events above which a pixel is called hot, from those of all pixels, shape [H * W]."""
-    return max(HOT_AT_LEAST, HOT_TIMES * float(np.percentile(counts, HOT_PERCENTILE)))
+def hot_pixels(counts: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return the pixels (x, y) that are hot by the rule above, the busiest first.
+
+    Args:
+        counts: Events of each pixel, shape [H, W].
+    """
+    limit = max(HOT_AT_LEAST, HOT_TIMES * float(np.percentile(counts, HOT_PERCENTILE)))
+    hot = counts > limit
+    y, x = np.nonzero(hot)
+    framed = np.pad(counts, 1)
+    # Nine views, shifted by a pixel each way; the fifth is the pixel itself.
+    around = np.stack([framed[y + i // 3, x + i % 3] for i in range(9) if i != 4])
+    hot[y, x] = counts[y, x] > HOT_TIMES * np.sort(around, axis=0)[-2]
+    return busiest_first(counts, hot)
+
+
+def busiest_first(counts: np.ndarray, chosen: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return the chosen pixels (x, y) of a mask, shape [H, W], by falling number of events."""
+    y, x = np.nonzero(chosen)
+    order = np.argsort(-counts[y, x], kind="stable")
+    return tuple(zip(x[order].tolist(), y[order].tolist(), strict=True))
 
 
 def find_hot_pixels(

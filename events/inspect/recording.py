@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from events.filters.hot_pixels import hot_limit
+from events.filters.hot_pixels import hot_pixels
 from events.inspect.text import one_line, said_bytes, said_seconds
 from events.readers.live import is_live
 from events.readers.registry import READERS
@@ -144,16 +144,12 @@ class _Survey:
         }
 
     def _hot_pixels(self) -> dict[str, Any]:
-        hot = np.flatnonzero(self._per_pixel > hot_limit(self._per_pixel))
-        busiest_first = hot[np.argsort(-self._per_pixel[hot], kind="stable")]
-        named = [
-            {"x": int(i % self._width), "y": int(i // self._width), "events": int(self._per_pixel[i])}
-            for i in busiest_first[:NAMED_AT_MOST]
-        ]
+        counts = self._per_pixel.reshape(-1, self._width)
+        hot = [{"x": x, "y": y, "events": int(counts[y, x])} for x, y in hot_pixels(counts)]
         return {
             "hot_pixels": len(hot),
-            "hot_events": int(self._per_pixel[hot].sum()),
-            "hottest_pixels": named,
+            "hot_events": sum(pixel["events"] for pixel in hot),
+            "hottest_pixels": hot[:NAMED_AT_MOST],
         }
 
 

@@ -210,7 +210,10 @@ def open_spooled(feed: Feed, head: bytes, options: ReadOptions) -> Recording:
         on_failure.callback(Path(name).unlink, missing_ok=True)
         with os.fdopen(descriptor, "wb") as stream:
             copy_all(feed, head, stream)
-        recording = open_recording(name, options)
+        try:
+            recording = open_recording(name, options)
+        except EventsError as error:  # named as it was given, not as its copy
+            raise type(error)(str(error).replace(name, str(feed.path))) from None
         on_failure.pop_all()
     weakref.finalize(recording, Path(name).unlink, missing_ok=True)
     return recording

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from suites.reader_suite import random_events
 
 from events.errors import ConfigError
-from events.filters.hot_pixels import find_hot_pixels
+from events.filters.hot_pixels import find_hot_pixels, hot_pixels
 from events.filters.reference import apply_filters
 from events.filters.settings import FilterSettings
 from events.filters.stream import EventFilter
@@ -127,6 +127,17 @@ def test_hot_pixels_by_rule_and_by_rate():
     assert find_hot_pixels([], (32, 32)) == ()
     with pytest.raises(ConfigError, match="above 0 events/s, got 0"):
         find_hot_pixels([], (32, 32), rate_hz=0)
+
+
+def test_a_busy_patch_of_the_scene_is_not_hot():
+    counts = np.ones((100, 100), np.int64)
+    counts[10:16, 10:16] = 900  # a lamp
+    counts[30, 5] = counts[0, 99] = counts[20, 0] = 800  # alone: inside, in a corner, on an edge
+    counts[30, 20:22] = 700  # two side by side
+    counts[50:52, 20:30] = 700  # an edge
+    assert hot_pixels(counts) == ((99, 0), (0, 20), (5, 30), (20, 30), (21, 30))
+    assert hot_pixels(np.full((1, 1), 900)) == ()
+    assert hot_pixels(np.zeros((3, 3), np.int64)) == ()
 
 
 @pytest.mark.parametrize(
