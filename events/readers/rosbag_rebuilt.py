@@ -28,8 +28,11 @@ from events.readers.aedat4_compression import (
     zstd_unpacker,
 )
 
-# What a record raises that is none, or not all there.
-BROKEN = (ReaderError, Reader2Error, UnpackError, struct.error, ValueError, LookupError, OSError, EOFError)
+# What a record raises that is none, or not all there; memory, where a wrong length asks for gigabytes.
+BROKEN: tuple[type[Exception], ...] = (
+    *(ReaderError, Reader2Error, UnpackError, struct.error),
+    *(ValueError, LookupError, ArithmeticError, OSError, EOFError, MemoryError),
+)
 
 MCAP_SCHEMA, MCAP_CHANNEL, MCAP_MESSAGE, MCAP_CHUNK, MCAP_DATA_END = 3, 4, 5, 6, 15
 # Bytes of an MCAP message before its data.
