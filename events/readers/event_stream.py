@@ -14,7 +14,6 @@ The origin in the file is the bottom left: y becomes height - 1 - y, as in faery
 are missing shorten all later times. Source: neuromorphic-paris/event_stream, README, version 2.0.0.
 """
 
-import os
 from types import TracebackType
 from typing import Self
 
@@ -22,9 +21,10 @@ import numpy as np
 from numba import njit
 
 from events.errors import DamagedRecording, UnknownFormat
+from events.readers.byte_window import ByteWindow
 from events.readers.conventions import only_plain_conventions
 from events.readers.pass_recording import PassRecording
-from events.readers.source import Source, open_descriptor
+from events.readers.source import Source
 from events.recording import (
     EVENT_DTYPE,
     EventBuffer,
@@ -39,8 +39,7 @@ GENERIC, DVS, ATIS, COLOR = 0, 1, 2, 4
 KINDS = {GENERIC: "generic", DVS: "DVS", ATIS: "ATIS", COLOR: "color"}
 RECORD_BYTES = 5
 
-# Bytes read at a time, and how far `salvage` looks for events in step.
-RAW_BYTES = 1 << 17
+# How far `salvage` looks for events in step.
 SEARCH_BYTES = 1 << 12
 # Events in a row inside the sensor that `salvage` takes for being in step.
 RUN_EVENTS = 8
@@ -164,10 +163,7 @@ class EventStreamPass:
         self._damage = damage
         self._report = report
         self._state = place[1].copy()
-        self._raw = np.empty(min(RAW_BYTES, source.size), np.uint8)  # raw[_at:_stop] is yet to be decoded
-        self._at = self._stop = 0
-        self._next = place[0]  # byte of the file that belongs at raw[_stop]
-        self._descriptor = -1
+        self._window = ByteWindow(source, place[0])
 
     def __enter__(self) -> Self:
         """Return the pass itself."""
@@ -177,19 +173,12 @@ class EventStreamPass:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._window.close()
 
     @property
     def place(self) -> tuple[int, np.ndarray]:
         """Byte of the file that comes next, and clock and counts up to there."""
-        return self._position, self._state.copy()
-
-    @property
-    def _position(self) -> int:
-        """Byte of the file that comes next."""
-        return self._next - (self._stop - self._at)
+        return self._window.position, self._state.copy()
 
     def fill(self, out: np.ndarray) -> int:
         """Decode the next events into `out`, EVENT_DTYPE; return how many, 0 only at the end.
@@ -197,12 +186,11 @@ class EventStreamPass:
         Raises:
             DamagedRecording: The next event is outside the sensor and the policy is `strict`.
         """
-        words = out.view(np.int64)
+        window, words = self._window, out.view(np.int64)
         n = 0
         while n < len(out):
-            at = self._at
-            self._at, written, status = decode(
-                self._raw, at, self._stop, words[2 * n :], self._atis, self._limits, self._state
+            window.at, written, status = decode(
+                window.raw, window.at, window.stop, words[2 * n :], self._atis, self._limits, self._state
             )
             n += written
             if status == DAMAGED:
@@ -218,7 +206,7 @@ class EventStreamPass:
         """Whether to come back now: what arrives live is waited for only where there is nothing yet."""
         if self._source.open_ended and delivered:
             return True
-        return not self._have(self._stop - self._at + 1)
+        return not self._window.have(self._window.stop - self._window.at + 1)
 
     def finish(self) -> None:
         """Look at what is left after the last event.
@@ -226,7 +214,7 @@ class EventStreamPass:
         Raises:
             DamagedRecording: The file ends inside an event and the policy is `strict`.
         """
-        left = self._stop - self._at
+        left = self._window.stop - self._window.at
         self._update_report(np.empty(0, EVENT_DTYPE))
         if left == 0:
             return
@@ -240,76 +228,44 @@ class EventStreamPass:
 
     def _damaged_here(self) -> int:
         """Return the byte of the file that comes next, and remember it as damaged."""
-        position = self._position
+        position = self._window.position
         if self._report.first_damage_byte is None:
             self._report.first_damage_byte = position
         return position
 
-    def _have(self, wanted: int) -> bool:
-        """Read on until `wanted` bytes are there; False where the file ends before."""
-        left = self._stop - self._at
-        if left >= wanted:
-            return True
-        self._raw[:left] = self._raw[self._at : self._stop]
-        self._at, self._stop = 0, left
-        while self._stop < min(wanted, len(self._raw)):
-            done = self._read_on()
-            if done == 0:
-                break
-            self._stop += done
-            self._next += done
-        return self._stop >= wanted
-
-    def _read_on(self) -> int:
-        """Read once into the free end of the buffer; return how many bytes."""
-        count = min(len(self._raw) - self._stop, self._source.size - self._next)
-        target = self._raw[self._stop : self._stop + count]
-        head = self._source.head
-        if self._next < len(head):
-            piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
-            target[: len(piece)] = piece
-            return len(piece)
-        if count == 0:
-            return 0
-        if self._source.open_ended:
-            return self._source.read_into(target.data, self._next)
-        if self._descriptor < 0:
-            self._descriptor = open_descriptor(self._source.path)
-        return os.preadv(self._descriptor, [target.data], self._next)
-
     def _pass_damage(self) -> None:
         """Raise for the event outside the sensor that comes next, leave it out, or look for one in step."""
-        position = self._damaged_here()
+        window, position = self._window, self._damaged_here()
         if self._damage == "strict":
-            x, y = (int(value) for value in self._raw[self._at + 1 : self._at + 5].view("<u2"))
+            x, y = (int(value) for value in window.raw[window.at + 1 : window.at + 5].view("<u2"))
             raise DamagedRecording(
                 f"{self._source.path}: byte {position}: x={x}, y={int(self._limits[0]) - y} from the top is "
                 f"no pixel of a sensor of {self._limits[1]}x{self._limits[2]}; read with damage 'skip'"
             )
         shift = 0
         if self._damage == "salvage":
-            self._have(SEARCH_BYTES)
-            stop = min(self._stop, self._at + SEARCH_BYTES)
-            shift = find_step(self._raw, self._at, stop, self._atis, self._limits)
+            window.have(SEARCH_BYTES)
+            stop = min(window.stop, window.at + SEARCH_BYTES)
+            shift = find_step(window.raw, window.at, stop, self._atis, self._limits)
         if shift:
             self._report.bytes_skipped += shift
             note = "bytes were passed over: whatever time they held is missing from all later events"
             if note not in self._report.notes:
                 self._report.notes.append(note)
-            self._at += shift
+            window.at += shift
             return
-        shortest = self._raw[self._at] >> 2 if self._atis else self._raw[self._at] >> 1
+        shortest = window.raw[window.at] >> (2 if self._atis else 1)
         self._state[TIME_US] += int(shortest)
         self._state[OUTSIDE] += 1
-        self._at += RECORD_BYTES
+        window.at += RECORD_BYTES
 
     def _update_report(self, events: np.ndarray) -> None:
         """Add the events just delivered."""
         report = self._report
         report.events += len(events)
-        report.bytes_read = self._position - report.bytes_skipped
+        report.bytes_read = self._window.position - report.bytes_skipped
         if self._source.open_ended:
-            report.bytes_total = self._next
+            report.bytes_total = self._window.arrived
         report.out_of_sensor = int(self._state[OUTSIDE])
         report.special_events = int(self._state[SPECIAL])
         if len(events):
