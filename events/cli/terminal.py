@@ -40,6 +40,8 @@ def errors_as_lines(command: Callable[Parameters, Returned]) -> Callable[Paramet
             raise stop(str(error), code=EXIT_USAGE) from None
         except EventsError as error:
             raise stop(str(error)) from None
+        except MemoryError as error:
+            raise stop(f"not enough memory: {error}; name a smaller sensor or frame") from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise stop(f"{where}{error.strerror or error}") from None

@@ -16,6 +16,8 @@ DEFAULT_OPTIONS = ReadOptions()
 
 # Hot pixels that are named; all are counted.
 NAMED_AT_MOST = 10
+# Pixels of the largest sensor whose pixels are counted: 512 MiB. A damaged header may claim more.
+MOST_PIXELS = 1 << 26
 # Milliseconds by which the clock may step back and still have its events counted in one millisecond.
 RATE_MEMORY_MS = 1000
 
@@ -90,7 +92,8 @@ class _Survey:
         self.t_first_us: int | None = None
         self.earliest_us = self.latest_us = 0
         self._width = sensor_hw[1]
-        self._per_pixel = np.zeros(sensor_hw[0] * sensor_hw[1], np.int64)
+        self._pixels = sensor_hw[0] * sensor_hw[1]
+        self._per_pixel = np.zeros(self._pixels if self._pixels <= MOST_PIXELS else 0, np.int64)
         self._recent: dict[int, int] = {}
         self._peak = (0, 0)
 
@@ -107,8 +110,9 @@ class _Survey:
         self.latest_us = max(self.latest_us, latest_us)
         self.events += len(events)
         self.on += int(np.count_nonzero(events["p"]))
-        pixel = events["y"].astype(np.int64) * self._width + events["x"]
-        self._per_pixel += np.bincount(pixel, minlength=len(self._per_pixel))
+        if len(self._per_pixel):
+            pixel = events["y"].astype(np.int64) * self._width + events["x"]
+            self._per_pixel += np.bincount(pixel, minlength=len(self._per_pixel))
         self._count_milliseconds(t - self.t_first_us)
 
     def _count_milliseconds(self, elapsed_us: np.ndarray) -> None:
@@ -125,7 +129,6 @@ class _Survey:
     def as_dict(self) -> dict[str, Any]:
         """Return what was counted as plain JSON types; None where there are no events to say."""
         duration_us = self.latest_us - self.earliest_us
-        active = int(np.count_nonzero(self._per_pixel))
         return {
             "events": self.events,
             "on": self.on,
@@ -138,15 +141,17 @@ class _Survey:
             "mean_rate_hz": self.events / duration_us * 1e6 if duration_us else None,
             "peak_events_per_ms": self._peak[0] if self.events else None,
             "peak_at_ms": -self._peak[1] if self.events else None,
-            "active_pixels": active,
-            "pixels": len(self._per_pixel),
-            **self._hot_pixels(),
+            "pixels": self._pixels,
+            **self._of_pixels(),
         }
 
-    def _hot_pixels(self) -> dict[str, Any]:
+    def _of_pixels(self) -> dict[str, Any]:
+        if not len(self._per_pixel):
+            return {"active_pixels": None, "hot_pixels": None, "hot_events": None, "hottest_pixels": []}
         counts = self._per_pixel.reshape(-1, self._width)
         hot = [{"x": x, "y": y, "events": int(counts[y, x])} for x, y in hot_pixels(counts)]
         return {
+            "active_pixels": int(np.count_nonzero(counts)),
             "hot_pixels": len(hot),
             "hot_events": sum(pixel["events"] for pixel in hot),
             "hottest_pixels": hot[:NAMED_AT_MOST],
@@ -167,7 +172,7 @@ def recording_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
             ("time", _time_text(info)),
             ("rate", _rate_text(info)),
             ("clock", _clock_text(report)),
-            ("pixels", f"{info['active_pixels']:,} of {info['pixels']:,} sent events"),
+            ("pixels", _pixel_text(info)),
             ("hot pixels", _hot_text(info)),
         ]
     rows += [("trigger", _trigger_text(trigger)) for trigger in info["triggers"]]
@@ -210,7 +215,15 @@ def _clock_text(report: dict[str, Any]) -> str:
     return "; ".join(said) or "never steps back"
 
 
+def _pixel_text(info: dict[str, Any]) -> str:
+    if info["active_pixels"] is None:
+        return f"{info['pixels']:,}, too many to count"
+    return f"{info['active_pixels']:,} of {info['pixels']:,} sent events"
+
+
 def _hot_text(info: dict[str, Any]) -> str:
+    if info["hot_pixels"] is None:
+        return "not looked for"
     if not info["hot_pixels"]:
         return "none"
     places = ", ".join(f"x={p['x']} y={p['y']} ({p['events']:,})" for p in info["hottest_pixels"][:3])

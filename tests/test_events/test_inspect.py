@@ -104,6 +104,15 @@ def test_digests_of_real_recordings_are_those_of_other_decoders(samples):
         assert info["digest"][field] == expected[field]
 
 
+def test_a_sensor_too_large_to_count_its_pixels(tmp_path):
+    """A damaged header may claim 65,535 x 65,535 pixels: 32 GiB of counts."""
+    data = write(tmp_path / "a.es", some_events(), "es").read_bytes()
+    (tmp_path / "a.es").write_bytes(data[:16] + b"\xff" * 4 + data[20:])
+    info = recording_info(tmp_path / "a.es")
+    assert (info["pixels"], info["active_pixels"], info["hot_pixels"]) == (65_535**2, None, None)
+    assert "4,294,836,225, too many to count" in format_info(info)
+
+
 def test_a_file_that_is_no_recording_is_refused(tmp_path):
     with pytest.raises(EventsError, match=r"missing\.aedat"):
         recording_info(tmp_path / "missing.aedat")
