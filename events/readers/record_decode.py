@@ -28,7 +28,7 @@ from events.readers.record_layout import (
     suspicion,
 )
 
-# Records tried at a stretch after damage; twice as many after each stretch without.
+# Records decoded at a stretch after damage, one by one; twice as many after each stretch without.
 FIRST_BLOCK_RECORDS = 8
 
 
@@ -79,9 +79,8 @@ def decode(
         end = at + count * size
         marker_us = counts[MARKERS] * layout.marker_us
         # Repaired sums may reach the end of uint32, which the plain path does not look for.
-        plain = (
-            not trusted and not (clock[REPAIR] == 1 and clock[OFFSET_US] > 0) and (size != 8 or at % 8 == 0)
-        )
+        plain = longest > FIRST_BLOCK_RECORDS and not trusted and (size != 8 or at % 8 == 0)
+        plain = plain and not (clock[REPAIR] == 1 and clock[OFFSET_US] > 0)
         if plain and decode_block(
             raw[at:end], out[2 * n : 2 * (n + count)], layout, clock, marker_us, limit_us
         ):
@@ -202,17 +201,19 @@ def find_run(
     """
     size = layout.record_bytes
     first = at = max(at, counts[SEARCHED] - position)
-    while at + size * SYNC_RECORDS // 2 <= stop:
-        wanted = min(SYNC_RECORDS, (stop - at) // size)
-        complete = wanted == SYNC_RECORDS or (at_end and (stop - at) % size == 0)
-        if complete and records_in_step(raw, at, stop, wanted, layout) == wanted:
-            counts[LOOKED_AT] += at - first
-            counts[SEARCHED] = position + at
-            return at
-        at += 1
-    counts[LOOKED_AT] += max(0, stop - first)
-    counts[SEARCHED] = position + (stop if at_end else max(first, stop - SYNC_RECORDS * size + 1))
-    return -1
+    found = False
+    while not found and at + SYNC_RECORDS * size <= stop:
+        found = records_in_step(raw, at, stop, SYNC_RECORDS, layout) == SYNC_RECORDS
+        at += not found
+    while not found and at_end and at + SYNC_RECORDS * size // 2 <= stop:
+        wanted, rest = divmod(stop - at, size)
+        found = rest == 0 and records_in_step(raw, at, stop, wanted, layout) == wanted
+        at += not found
+    if at_end and not found:
+        at = max(at, stop)
+    counts[LOOKED_AT] += at - first
+    counts[SEARCHED] = position + at
+    return at if found else -1
 
 
 @njit(cache=True, nogil=True)
