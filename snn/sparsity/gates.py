@@ -4,6 +4,7 @@ A decision belongs to one sample and one step. In training everything is compute
 is also looked at; what a gate saves, it saves in evaluation, on a machine that can leave it out.
 """
 
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Literal, cast
 
@@ -15,7 +16,14 @@ from snn.errors import SparsityError
 from snn.layers import Gate, Gated, convolve
 from snn.sparsity import reference
 from snn.sparsity.settings import SparsitySettings
-from snn.sparsity.targets import kept_channels, largest_after_norm, prune_fraction, shares, top_mass
+from snn.sparsity.targets import (
+    kept_channels,
+    largest_after_norm,
+    mean_after_norm,
+    prune_fraction,
+    shares,
+    top_mass,
+)
 
 # Temperatures of drawn gates, and steepness and first threshold of channel gating. Source: the releases.
 SPATIAL_TEMPERATURE = 0.4
@@ -87,23 +95,24 @@ class LearnedGate(Gate):
 
 
 class ChannelPredictor(LearnedGate):
-    """A linear layer on how active each input channel is, taught which output channels are largest.
+    """A linear layer on how active each input channel is where, taught which output channels are largest.
 
     Its loss is binary cross entropy with the target of `snn.sparsity.targets`, summed over channels. It has
     no other gradient unless it learns from the task too, and hands none to the spikes it looks at.
 
     Attributes:
-        scale: Brings the activity of each input channel to mean 0 and deviation 1, by running statistics in
-            training too: a batch's own would lead to other decisions in evaluation. As published, nothing.
-        linear: From input channels to one logit an output channel.
+        scale: Brings the activity of each part of each input channel to mean 0 and deviation 1, by running
+            statistics in training too: a batch's own would lead to other decisions in evaluation. As
+            published, nothing.
+        linear: From these parts to one logit an output channel.
     """
 
     def __init__(self, in_channels: int, channels: int, settings: SparsitySettings) -> None:
         super().__init__(settings)
-        features = in_channels
-        if settings.published and in_channels > reference.PREDICTOR_WHOLE:
-            features = -(-in_channels // reference.PREDICTOR_STEP)
         published = settings.published
+        features = in_channels if published else in_channels * settings.grid**2
+        if published and in_channels > reference.PREDICTOR_WHOLE:
+            features = -(-in_channels // reference.PREDICTOR_STEP)
         self.scale = nn.Identity() if published else nn.BatchNorm1d(features, affine=False)
         self.linear = nn.Linear(features, channels)
 
@@ -119,7 +128,9 @@ class ChannelPredictor(LearnedGate):
         kept = self.settled(kept, warm)
         if not self.training:
             return Gated(y, kept, kept, None)
-        target = torch.where(warm, 1.0, self.target(y, norm))
+        target = self.target(y, norm)
+        if self.keeps_what_is_likely:
+            target = torch.where(warm, 1.0, target)
         loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return Gated(y, kept, kept, loss.sum(dim=2).mean())
 
@@ -129,7 +140,7 @@ class ChannelPredictor(LearnedGate):
         if self.settings.published:
             features = reference.published_features(frames)
         else:
-            features = self._scaled(frames.mean(dim=(2, 3)))
+            features = self._scaled(reference.grid_means(frames, self.settings.grid))
         return self.linear(features).float().unflatten(0, x.shape[:2])
 
     def _scaled(self, rates: Tensor) -> Tensor:
@@ -140,16 +151,22 @@ class ChannelPredictor(LearnedGate):
         mean, variance = self.scale.running_mean, self.scale.running_var
         return functional.batch_norm(rates, mean, variance, training=False, eps=self.scale.eps)
 
+    @property
+    def keeps_what_is_likely(self) -> bool:
+        """Whether every logit above 0 is kept, however many; else always as many."""
+        return self.settings.target == "top_mass" or self.settings.published
+
     def decide(self, logits: Tensor) -> Tensor:
         """Return 1 for channels to compute, for logits [T, B, C]; see `SparsitySettings.target`."""
-        s = self.settings
-        if s.target == "top_mass" or s.published:
+        if self.keeps_what_is_likely:
             return (logits > 0).to(logits.dtype)
-        return reference.keep_largest(logits, kept_channels(logits.shape[2], s.share))
+        return reference.keep_largest(logits, kept_channels(logits.shape[2], self.settings.share))
 
     def target(self, y: Tensor, norm: nn.Module) -> Tensor:
         """Return which channels are to be kept, shape [T, B, C], for what the convolution gave."""
-        s, scores = self.settings, shares(largest_after_norm(y.flatten(0, 1), norm))
+        s = self.settings
+        activation = largest_after_norm if s.score == "largest" or s.published else mean_after_norm
+        scores = shares(activation(y.flatten(0, 1), norm))
         if s.target == "top_mass":
             keep = top_mass(scores, s.share, published=s.published)
         else:
@@ -167,7 +184,7 @@ class RandomChannels(LearnedGate):
     order: Tensor
 
     def __init__(self, channels: int, settings: SparsitySettings) -> None:
-        super().__init__(settings)
+        super().__init__(replace(settings, warm_up_batches=0))
         self.count = kept_channels(channels, settings.share)
         self.register_buffer("order", torch.rand(channels))
 

@@ -63,6 +63,18 @@ def published_features(x: Tensor) -> Tensor:
     return torch.softmax(x.mean(dim=(2, 3)), dim=1)
 
 
+def grid_means(x: Tensor, grid: int) -> Tensor:
+    """Return what a channel predictor sees, shape [N, C grid^2]: the mean over each part of a map.
+
+    Parts are those of torch's adaptive pools: they overlap where the size is no multiple of the grid.
+
+    Args:
+        x: Shape [N, C, H, W].
+        grid: Parts of a map in each direction.
+    """
+    return functional.adaptive_avg_pool2d(x, grid).flatten(1)
+
+
 def predictor_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return one logit for every channel, shape [N, C_out], by a linear layer; a channel stays above 0.
 

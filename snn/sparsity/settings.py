@@ -9,6 +9,7 @@ Kind = Literal["none", "channel_predictor", "spatial", "channel", "channel_gatin
 Target = Literal["top_mass", "prune_fraction"]
 RandomMasks = Literal["no", "fixed", "drawn"]
 Partial = Literal["first", "groups"]
+Score = Literal["mean", "largest"]
 
 # Share of the activation that the release keeps, and the share dropped elsewhere unless told.
 PUBLISHED_MASS = 0.85
@@ -28,31 +29,39 @@ class SparsitySettings:
         target: What a channel predictor is taught. `top_mass`: the fewest channels that carry a share of the
             activation; how many is up to the input. `prune_fraction`: the largest channels but for a share
             dropped, always as many.
+        score: What a channel's activation is, for the target: the `mean` of its map after normalisation and
+            ReLU, or the `largest` value there, as released. One place with a large value carries few spikes.
         ratio: Of `top_mass`, the share of activation kept; of all else, the share dropped. None takes 0.85
             and 0.5.
         loss_weight: Factor on the gates' loss, a mean over layers. 0 leaves gates as they were drawn.
         learn_from_task: Whether a channel predictor has the gradient of the task too, through its steps.
             Neurons then run apart from their normalisation in training. Wants a small `loss_weight`, such as
             0.1.
-        warm_up_batches: Training batches in which everything is kept and predictors learn to keep all.
+        warm_up_batches: Training batches in which everything is kept. Predictors learn their target
+            meanwhile; with `top_mass`, whose number of channels is theirs to decide, to keep all.
         random: Masks by chance for comparison, of the same kept share: `drawn` anew for every sample and
             step, or `fixed` channels of each layer. For `channel_predictor` with target `prune_fraction`.
+            They have nothing to learn, and so no warm-up.
+        grid: A `channel_predictor` sees the mean of each input channel over grid x grid parts of its map; 1
+            is over the whole map, which says little about where a convolution's largest value will be.
         patch: Places of a `spatial` gate's patch, in each direction.
         parts: A `channel_gating` convolution looks at one in this many input channels first.
         partial: Which: the `first`, or, with `groups`, for each group of outputs a group of its own.
         published: As released, for comparison. `channel_predictor`: sees a softmax over every 4th channel, is
-            in the first block too, keeps what is likelier than not whatever the target, and top mass leaves
-            out the channel that reaches the share. `spatial`: a gate for each channel, spread side by side.
-            `channel_gating`: thresholds begin at -6.
+            in the first block too, is taught by the largest value, keeps what is likelier than not whatever
+            the target, and top mass leaves out the channel that reaches the share. `spatial`: a gate for
+            each channel, spread side by side. `channel_gating`: thresholds begin at -6.
     """
 
     kind: Kind = "none"
     target: Target = "top_mass"
+    score: Score = "mean"
     ratio: float | None = None
     loss_weight: float = 10.0
     learn_from_task: bool = False
-    warm_up_batches: int = 100
+    warm_up_batches: int = 20
     random: RandomMasks = "no"
+    grid: int = 2
     patch: int = 2
     parts: int = 4
     partial: Partial = "first"
@@ -62,13 +71,14 @@ class SparsitySettings:
         for name, known in (
             ("kind", Kind),
             ("target", Target),
+            ("score", Score),
             ("random", RandomMasks),
             ("partial", Partial),
         ):
             self._check_name(name, get_args(known))
         if not 0 <= self.loss_weight < float("inf"):
             raise SparsityError(f"sparsity.loss_weight: found {self.loss_weight}, expected at least 0")
-        for name, least in (("warm_up_batches", 0), ("patch", 1), ("parts", 2)):
+        for name, least in (("warm_up_batches", 0), ("grid", 1), ("patch", 1), ("parts", 2)):
             found = getattr(self, name)
             if type(found) is not int or found < least:
                 raise SparsityError(f"sparsity.{name}: found {found!r}, expected a whole number from {least}")

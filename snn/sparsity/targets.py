@@ -74,6 +74,17 @@ def prune_fraction(scores: Tensor, ratio: float) -> Tensor:
 
 
 @torch.no_grad()
+def mean_after_norm(y: Tensor, norm: nn.Module) -> Tensor:
+    """Return the mean of every map after normalisation and ReLU, shape [N, C], for y [N, C, H, W].
+
+    Arguments as `largest_after_norm`'s. Running statistics stay as they are.
+    """
+    y = y.float()
+    scale, shift = _line(y, norm)
+    return torch.relu(torch.addcmul(shift[:, None, None], y, scale[:, None, None])).mean(dim=(2, 3))
+
+
+@torch.no_grad()
 def largest_after_norm(y: Tensor, norm: nn.Module) -> Tensor:
     """Return the largest value of every map after normalisation and ReLU, shape [N, C], for y [N, C, H, W].
 
@@ -86,8 +97,14 @@ def largest_after_norm(y: Tensor, norm: nn.Module) -> Tensor:
     """
     y = y.float()
     low, high = torch.aminmax(y.flatten(2), dim=2)
+    scale, shift = _line(y, norm)
+    return torch.relu(torch.maximum(scale * low, scale * high) + shift)
+
+
+def _line(y: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return what a normalisation multiplies channels of y [N, C, H, W] by, and what it adds, both [C]."""
     if isinstance(norm, nn.Identity):
-        return torch.relu(high)
+        return y.new_ones(y.shape[1]), y.new_zeros(y.shape[1])
     norm = cast(nn.modules.batchnorm._BatchNorm, norm)
     if uses_batch(norm):
         variance, mean = torch.var_mean(y, dim=(0, 2, 3), correction=0)
@@ -97,4 +114,4 @@ def largest_after_norm(y: Tensor, norm: nn.Module) -> Tensor:
     shift = -mean * scale
     if norm.weight is not None:
         scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
-    return torch.relu(torch.maximum(scale * low, scale * high) + shift)
+    return scale, shift

@@ -47,7 +47,8 @@ def test_the_report_shows_them(gated):
 
 
 def test_a_warm_up_without_end_is_one_line(experiment_file, store_path, tmp_path):
-    result = classify(experiment_file, "--data", store_path, *GATES, "--out", tmp_path / "run")
+    warm_up = ("--set", "model.sparsity.warm_up_batches=100")
+    result = classify(experiment_file, "--data", store_path, *GATES, *warm_up, "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert "sparsity.warm_up_batches: found 100, expected fewer than the" in result.stderr
 

@@ -25,9 +25,9 @@ from snn.sparsity.apply import (
     make_gate,
     record_gates,
 )
-from snn.sparsity.reference import binarise, gumbel_gate, spread
+from snn.sparsity.reference import binarise, grid_means, gumbel_gate, spread
 from snn.sparsity.settings import SparsitySettings
-from snn.sparsity.targets import channel_scores, largest_after_norm, prune_fraction, top_mass
+from snn.sparsity.targets import channel_scores, largest_after_norm, mean_after_norm, prune_fraction, top_mass
 from snn.training.devices import make_fabric
 from snn.training.fit import fit
 from snn.training.settings import TrainSettings
@@ -92,16 +92,19 @@ def test_scores_are_shares_of_the_largest_place():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_largest_after_norm_makes_no_maps_and_changes_no_statistics(training):
+def test_activations_after_norm_change_no_statistics(training):
     torch.manual_seed(3)
     norm = nn.BatchNorm2d(5).train(training)
     nn.init.normal_(norm.weight)  # of both signs
     nn.init.normal_(norm.bias)
     norm.running_mean.normal_()
     y, before = torch.randn(6, 5, 4, 3), norm.running_mean.clone()
-    found = largest_after_norm(y, norm)
+    largest, mean = largest_after_norm(y, norm), mean_after_norm(y, norm)
     assert torch.equal(norm.running_mean, before)
-    torch.testing.assert_close(found, torch.relu(norm(y)).amax(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+    activation = torch.relu(norm(y))
+    torch.testing.assert_close(largest, activation.amax(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mean, activation.mean(dim=(2, 3)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mean_after_norm(y, nn.Identity()), torch.relu(y).mean(dim=(2, 3)))
 
 
 def test_steps_are_exact_and_gradients_pass():
@@ -332,6 +335,46 @@ def test_in_the_warm_up_everything_is_kept(kind):
     with record_gates(early) as record:
         early(some_frames())
     assert set(record.kept_shares()["block3"]) == {1.0}
+
+
+def test_a_predictor_sees_parts_of_maps():
+    """Two kinds of samples that differ only in where the same spikes are: means over maps are the same."""
+    x = torch.zeros(1, 2, 2, 4, 4)
+    x[0, 0, :, :2] = x[0, 1, :, 2:] = 1
+    seen = [grid_means(x[0], grid) for grid in (1, 2)]
+    assert torch.equal(seen[0][0], seen[0][1])
+    assert seen[1].tolist() == [[1, 1, 0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0, 1, 1]]
+    gate = block_with_gate(8, 12, settings=half(grid=3)).gate
+    assert gate.linear.in_features == gate.scale.num_features == 8 * 9
+
+
+@pytest.mark.parametrize(("target", "taught"), [("prune_fraction", 0.5), ("top_mass", 1.0)])
+def test_what_is_taught_in_the_warm_up(target, taught):
+    """Whatever its number of channels, a predictor of a fixed number learns which; the other, to keep all."""
+    settings = SparsitySettings("channel_predictor", target, ratio=0.5, warm_up_batches=1)
+    block = block_with_gate(settings=settings)
+    nn.init.zeros_(block.gate.linear.weight)
+    nn.init.constant_(block.gate.linear.bias, 2.0)
+    with record_gates(block) as record:
+        block(torch.rand(3, 4, 8, 6, 6))
+    expected = 12 * (taught * 0.126928 + (1 - taught) * 2.126928)  # -log sigmoid(2), -log sigmoid(-2)
+    assert record.loss().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mean_of_a_map_counts_and_as_asked_its_largest_value():
+    block = block_with_gate(8, 2, settings=half())
+    y = torch.full((1, 1, 2, 4, 4), 0.5)
+    y[0, 0, 1] = 0.0
+    y[0, 0, 1, 2, 2] = 4.0
+    assert block.gate.target(y, nn.Identity()).tolist() == [[[1, 0]]]
+    for options in ({"score": "largest"}, {"published": True}):
+        gate = block_with_gate(8, 2, settings=half(**options)).gate
+        assert gate.target(y, nn.Identity()).tolist() == [[[0, 1]]]
+
+
+def test_random_channels_have_no_warm_up():
+    model = network(kind="channel_predictor", target="prune_fraction", random="fixed", warm_up_batches=5)
+    assert not in_warm_up(model)
 
 
 def test_random_channels_keep_their_share_fixed_or_drawn():
