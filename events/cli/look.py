@@ -201,7 +201,7 @@ def view(
     title, shown, t_edges_us = _frames_of(path, sample, frames, options)
     say(title)
     if png is not None:
-        draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png)
+        draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png, format="PNG")
         say(f"wrote {png}")
     if gif is not None:
         draw.write_gif(gif, shown, t_edges_us=t_edges_us)
@@ -257,5 +257,8 @@ def _recording_frames(
 
     recording = open_named(path, options)
     shown = bin_recording(recording, BinSettings(frames=frames, split="time"))
-    title = f"{path.name}: {recording.facts.get('source', recording.format)}, {shown.n_events} events"
+    damaged = "; damaged, `events info` says how" if recording.report.damaged else ""
+    title = (
+        f"{path.name}: {recording.facts.get('source', recording.format)}, {shown.n_events} events{damaged}"
+    )
     return title, shown.frames, shown.t_edges_us

@@ -279,6 +279,8 @@ def test_view_draws_recording_and_sample(run, tree, store, tmp_path):
     assert result.exit_code == 0, result.output
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "film.gif").read_bytes().startswith(b"GIF8")
+    assert run("view", store, "--sample", 5, "--png", "sheet.of_any_name").exit_code == 0
+    assert (tmp_path / "sheet.of_any_name").read_bytes() == (tmp_path / "sheet.png").read_bytes()
     assert run("view", store, "--sample", 6).exit_code == 2
     assert run("view", store, "--frame", 10).exit_code == 2
 
@@ -289,6 +291,7 @@ def test_info_of_a_damaged_recording_says_so_in_its_exit_code(run, tree, tmp_pat
     result = run("info", "cut.aedat")
     assert result.exit_code == 3
     assert f"1 partial record at the end, first at byte {len(whole) - 8:,}" in result.stdout
+    assert "; damaged, `events info` says how\n" in run("view", "cut.aedat").stderr
 
 
 def test_datasets_are_listed(run):
