@@ -235,15 +235,19 @@ class RebuiltMcap(RebuiltBag):
     def _take_record(self, stream: BinaryIO, stop: int, chunk: int) -> int:
         begin = stream.tell()
         kind, size = struct.unpack("<BQ", read_exact(stream, 9))
+        if kind == 0:
+            raise Reader2Error("zeros are no record")
         at = begin + 9
         behind = int(at + size)
         if kind == MCAP_CHUNK and chunk < 0:
             crc = struct.unpack("<QQQI", read_exact(stream, 28))[3]
             compression = read_string(stream)
             (packed,) = struct.unpack("<Q", read_exact(stream, 8))
-            check_inside(stream.tell() + packed, behind)
-            self._take_chunk(stream, begin, Chunk(stream.tell(), packed, compression, crc))
-            return behind
+            at = stream.tell()
+            check_inside(at + packed, behind)
+            self._take_chunk(stream, begin, Chunk(at, packed, compression, crc))
+            # A wrong length of the record is met where the content ends.
+            return behind if behind <= stop else int(at + packed)
         check_inside(behind, stop)
         if kind == MCAP_MESSAGE:
             check_inside(at + MCAP_MESSAGE_HEAD, behind)
