@@ -22,7 +22,7 @@ from events.readers.source import Source, open_descriptor
 from events.recording import FileReport
 
 # Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
-RAW_BYTES = 1 << 17
+RAW_BYTES = 1 << 18
 
 # How far `salvage` looks for plausible records around a doubtful one; beyond, it goes on record by record.
 SEARCH_BYTES = 1 << 12
