@@ -180,6 +180,7 @@ class ColumnRecording(Recording):
         self._unit = unit
         self._sensor_hw = options.sensor_hw or sensor_hw
         self._room = EventBuffer()
+        self._falls = 0, 0  # among the events packed last, where all rows were sound
         self._likely_events = min(rows, source.size)
         self._first_place = first_place
         self._reached: TablePlace | None = None
@@ -252,7 +253,7 @@ class ColumnRecording(Recording):
                 known -= start
                 for first in range(start, len(events), max_events):
                     chunk = events[first : first + max_events]
-                    self._count(chunk)
+                    self._count(chunk, self._falls if bad is None and len(chunk) == rows else None)
                     self._reached = TablePlace(place, before, first + len(chunk))
                     yield chunk
                 if good < rows:
@@ -300,10 +301,12 @@ class ColumnRecording(Recording):
             bounds = min(height, SHORT[block.y.dtype]), min(width, SHORT[block.x.dtype])
             x, y = block.x.view(np.uint16), block.y.view(np.uint16)
             p = block.p.astype(np.int16, copy=False)
-            if pack_sound(t, offset_us, x, y, p, bounds, words):
+            sound, self._falls = pack_sound(t, offset_us, x, y, p, bounds, words)
+            if sound:
                 return room[: len(t)], None
         t64, x64, y64, p64 = (np.ascontiguousarray(part, np.int64) for part in (t, block.x, block.y, block.p))
-        if pack_sound(t64, offset_us, x64, y64, p64, (height, width), words):
+        sound, self._falls = pack_sound(t64, offset_us, x64, y64, p64, (height, width), words)
+        if sound:
             return room[: len(t)], None
         bad = np.empty(len(t), np.uint8)
         n = pack_rows(t64 + offset_us, x64, y64, p64, (height, width), words, bad)
@@ -349,14 +352,14 @@ class ColumnRecording(Recording):
             f"{height}x{width}; read with damage 'skip' to leave it out"
         )
 
-    def _count(self, events: np.ndarray) -> None:
-        """Add events, at least one, to the report."""
-        report = self.report
-        previous = report.t_last_us if report.t_last_us is not None else int(events["t"][0])
-        falls, deepest = count_falls(events.view(np.int64), previous)
-        report.backward_steps += falls
-        report.largest_backward_us = max(report.largest_backward_us, deepest)
+    def _count(self, events: np.ndarray, falls: tuple[int, int] | None = None) -> None:
+        """Add events, at least one, to the report, with what `count_falls` says of them where it is known."""
+        report, first_us = self.report, int(events["t"][0])
+        steps, deepest = falls or count_falls(events.view(np.int64))
+        before_us = first_us if report.t_last_us is None else report.t_last_us
+        report.backward_steps += steps + (before_us > first_us)
+        report.largest_backward_us = max(report.largest_backward_us, deepest, before_us - first_us)
         if report.t_first_us is None:
-            report.t_first_us = int(events["t"][0])
+            report.t_first_us = first_us
         report.t_last_us = int(events["t"][-1])
         report.events += len(events)

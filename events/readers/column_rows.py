@@ -1,5 +1,7 @@
 """The loops over rows of whole numbers: rows into events, and how often time falls."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -16,10 +18,8 @@ def pack_sound(
     p: np.ndarray,
     sensor_hw: tuple[int, int],
     words: np.ndarray,
-) -> bool:
-    """Write all rows as events; return whether they are sound, for what was written is of no use if not.
-
-    There is no branch in the loop, which makes it several times as fast as `pack_rows`.
+) -> tuple[bool, tuple[int, int]]:
+    """Write all rows as events; there is no branch in the loop, so that it is several times `pack_rows`.
 
     Args:
         t: Microseconds, whole numbers of any type, shape [n].
@@ -27,16 +27,26 @@ def pack_sound(
         x, y, p: Whole numbers of any type, shape [n].
         sensor_hw: Height and width in pixels.
         words: Room for the events, two int64 for an event of EVENT_DTYPE, shape [2 n].
+
+    Returns:
+        Whether all rows are sound, for what was written is of no use if not; and what `count_falls` returns.
     """
     height, width = sensor_hw
     wrong: np.bool_ = np.False_
+    falls: Any = 0
+    deepest: Any = 0
+    previous = np.int64(t[0]) + t_offset if len(t) else np.int64(0)
     for i in range(len(t)):
         column, row, polarity = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
         wrong |= (column < 0) | (column >= width) | (row < 0) | (row >= height)
         wrong |= (polarity < -1) | (polarity > 1)
-        words[2 * i] = np.int64(t[i]) + t_offset
+        now = np.int64(t[i]) + t_offset
+        falls += previous > now
+        deepest = max(deepest, previous - now)
+        previous = now
+        words[2 * i] = now
         words[2 * i + 1] = column | row << 16 | np.int64(polarity == 1) << 32
-    return not wrong
+    return not wrong, (falls, deepest)
 
 
 @njit(nogil=True, cache=True)
@@ -79,18 +89,14 @@ def pack_rows(
 
 
 @njit(nogil=True, cache=True)
-def count_falls(words: np.ndarray, previous: int) -> tuple[int, int]:
-    """Return how often time falls over events, and the deepest fall in microseconds.
+def count_falls(words: np.ndarray) -> tuple[int, int]:
+    """Return how often time falls between events, and the deepest fall in microseconds.
 
     Args:
         words: The events, two int64 for each, shape [2 n].
-        previous: Time of the event before the first.
     """
     falls = 0
     deepest = 0
-    if len(words):
-        deepest = max(deepest, previous - words[0])
-        falls += previous > words[0]
     for i in range(1, len(words) // 2):
         fall = words[np.uint64(2 * i - 2)] - words[np.uint64(2 * i)]
         falls += fall > 0
