@@ -23,16 +23,16 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """
     if str(path) == "-" or (path.exists() and not path.is_file()):
         raise EventsError(f"{path}: cannot be written: is no regular file; name a new file")
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        temporary.replace(target)
+        sync_folder(target.parent)
     except OSError as error:
         raise EventsError(
             f"{path}: cannot be written: {error.strerror}; check the folder and its free space"
