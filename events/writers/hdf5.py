@@ -15,6 +15,7 @@ import numpy as np
 from events.errors import ConfigError, EventsError
 from events.writers.atomic import atomic_file
 from events.writers.event_stream import check_times, pieces
+from events.writers.patient_file import PatientFile
 
 if TYPE_CHECKING:
     import h5py
@@ -50,8 +51,10 @@ def write_hdf5(
     except ImportError:
         raise EventsError(f"{path}: HDF5 files need h5py; install it with: pip install h5py") from None
     write = write_dsec if layout == "dsec" else write_prophesee
-    with atomic_file(path) as stream, h5py.File(stream.name, "w", locking=False) as file:
-        write(file, pieces(events, sensor_hw=sensor_hw), sensor_hw)
+    with atomic_file(path) as stream, PatientFile(stream.name, "r+") as patient:
+        with h5py.File(patient, "w") as file:
+            write(file, patient.until_failure(pieces(events, sensor_hw=sensor_hw)), sensor_hw)
+        patient.check()
 
 
 class TimeIndex:

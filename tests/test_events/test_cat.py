@@ -184,6 +184,15 @@ def test_a_link_stays_and_the_file_it_leads_to_is_replaced(run, walk, tmp_path):
     np.testing.assert_array_equal(open_recording(tmp_path / "elsewhere" / "file.npz").read(), events)
 
 
+def test_hdf5_on_a_full_disk_is_one_line(walk, tmp_path):
+    """As every other format; a limit on the size of files stands for the disk, a process for its crash."""
+    command = f"ulimit -f 64; {sys.executable} -m events cat walk.aedat out.h5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, **as_program(tmp_path))
+    message = "error: out.h5: cannot be written: File too large; check the folder and its free space\n"
+    assert (done.returncode, done.stderr) == (1, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.aedat"]
+
+
 def test_triggers_left_out_are_said_and_a_pipe_of_them_can_be_looked_at(run, tmp_path):
     """EVT 2: a time, an event, the edges of two triggers; see `events.readers.evt2`."""
     words = np.array([0x80000001, 0x10000000, 0xA0000000, 0xA0000101], "<u4")
