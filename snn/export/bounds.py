@@ -33,6 +33,9 @@ def _bound(layer: Layer, given: list[int], network: IntegerNetwork) -> tuple[int
         return _neuron(layer, given[0], network.most_steps), int(np.abs(layer.arrays["spike_values"]).max())
     if layer.kind == "add":
         largest = sum(bound << shift for bound, shift in zip(given, layer.numbers["shifts"], strict=True))
+    elif layer.kind == "attention":
+        C, H, W = layer.shape
+        largest = given[0] * given[1] * given[2] * H * W * (C // layer.numbers["heads"])
     elif layer.kind == "sum_pool":
         largest = 4 * given[0]
     elif layer.kind == "sum_places":

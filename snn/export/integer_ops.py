@@ -41,3 +41,14 @@ def windows(x: np.ndarray) -> np.ndarray:
     rows, columns = x.shape[-2] // 2, x.shape[-1] // 2
     x = x[..., : 2 * rows, : 2 * columns].reshape(*x.shape[:-2], rows, 2, columns, 2)
     return np.moveaxis(x, -3, -2)
+
+
+def largest(x: np.ndarray, *, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """Return the largest value of every window, shape [N, C, H', W'], of x [N, C, H, W].
+
+    Around the map lies the least number there is, as in torch's pools.
+    """
+    around = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    x = np.pad(x, around, constant_values=np.iinfo(x.dtype).min)
+    seen = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+    return seen[:, :, ::stride, ::stride].max(axis=(-2, -1))

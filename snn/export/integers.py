@@ -110,13 +110,15 @@ def _layer(
     node: Node, given: list[int], factor: Fraction, settings: ExportSettings, plan: Plan
 ) -> tuple[Layer, Fraction]:
     """Return a layer, and the factor that what it hands on is still to be multiplied by."""
-    plain = Layer(node.name, node.kind, node.inputs, node.shape, given[0])
+    plain = Layer(node.name, node.kind, node.inputs, node.shape, given[0], dict(node.numbers))
     if node.weights is not None:
         return _weighted(plain, node.weights, factor, settings.form), Fraction(1)
     if node.neurons is not None:
         return _neuron(plain, node.neurons, settings), Fraction(1)
     if node.kind == "sum_pool":
         return replace(plain, fraction_bits=given[0] + 2), factor
+    if node.kind == "attention":
+        return replace(plain, fraction_bits=sum(given) + node.numbers["fraction_bits"]), factor
     if node.kind == "add":
         most = max(given)
         return replace(plain, fraction_bits=most, numbers={"shifts": [most - g for g in given]}), factor

@@ -18,12 +18,12 @@ from snn.errors import ExportError
 from snn.whole_file import whole_file
 
 FORMAT = "spikeline integer network"
-VERSION = 1
+VERSION = 2
 DESCRIPTION = "description.json"
 # Time of every member, so that the same network gives the same bytes: the earliest a zip archive can say.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
-KINDS = ("conv", "linear", "sum_pool", "max_pool", "sum_places", "flatten", "add", "neuron")
+KINDS = ("conv", "linear", "sum_pool", "max_pool", "sum_places", "flatten", "add", "attention", "neuron")
 
 
 @dataclass(frozen=True)

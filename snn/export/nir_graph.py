@@ -85,6 +85,8 @@ def _nodes(node: Node, given: tuple[int, ...]) -> list[Any]:
         places, shape = np.array(given[1:]), {"input": np.array([given[0], 1, 1])}
         mean = nir.AvgPool2d(kernel_size=places, stride=places, padding=np.array([0, 0]))
         return [mean, nir.Flatten(shape, start_dim=0, end_dim=-1)]
+    if node.kind == "attention":
+        raise ExportError(f"layer {node.name!r}: NIR has no product of spikes; export to a .npz file")
     raise ExportError(f"layer {node.name!r}: NIR has no maximum over places; use model.pool='avg'")
 
 

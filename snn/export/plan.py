@@ -11,7 +11,9 @@ import numpy as np
 
 from snn.neurons.settings import NeuronSettings
 
-Kind = Literal["conv", "linear", "sum_pool", "max_pool", "sum_places", "flatten", "add", "neuron"]
+Kind = Literal[
+    "conv", "linear", "sum_pool", "max_pool", "sum_places", "flatten", "add", "attention", "neuron"
+]
 Shape = tuple[int, ...]
 
 FRAMES = "frames"
@@ -61,11 +63,14 @@ class Node:
 
     Attributes:
         name: Of the layer of the network; what it hands on goes by that name too.
-        kind: What is computed. `sum_pool`: the mean of 2x2 places; `sum_places`: of all places.
-        inputs: Names of what it is given, one, or two of `add`; `frames` are the frames.
+        kind: What is computed. `sum_pool`: the mean of 2x2 places; `sum_places`: of all places. `attention`:
+            the product of queries, keys and values over all places.
+        inputs: Names of what it is given, one, or two of `add`, or three; `frames` are the frames.
         shape: Of what it hands on, without steps and samples: [C, H, W] or [F].
         weights: Of `conv` and `linear`.
         neurons: Of `neuron`.
+        numbers: Of `max_pool`, `kernel`, `stride` and `padding`; of `attention`, `heads` and `fraction_bits`
+            of its scale, a power of two.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Node:
     shape: Shape
     weights: Weights | None = None
     neurons: Neurons | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

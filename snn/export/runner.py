@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from snn.errors import ExportError
-from snn.export.integer_ops import convolve, windows
+from snn.export.integer_ops import convolve, largest, windows
 from snn.export.network import IntegerNetwork, Layer
 
 
@@ -102,14 +102,27 @@ def _add(layer: Layer, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one << first) + (other << second)
 
 
+def _max_pool(layer: Layer, x: np.ndarray) -> np.ndarray:
+    n = layer.numbers
+    return largest(x, kernel=n["kernel"], stride=n["stride"], padding=n["padding"])
+
+
+def _attention(layer: Layer, query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Return V K^T Q head by head, over places, for [N, C, H, W]; its scale is in the fraction bits."""
+    heads = layer.numbers["heads"]
+    q, k, v = (x.reshape(len(x), heads, x.shape[1] // heads, -1) for x in (query, key, value))
+    return (v @ k.swapaxes(-1, -2) @ q).reshape(query.shape)
+
+
 STEPS: dict[str, Callable[..., np.ndarray]] = {
     "conv": _conv,
     "linear": _linear,
     "sum_pool": lambda _, x: windows(x).sum(axis=(-2, -1)),
-    "max_pool": lambda _, x: windows(x).max(axis=(-2, -1)),
+    "max_pool": _max_pool,
     "sum_places": lambda _, x: x.sum(axis=(-2, -1)),
     "flatten": lambda _, x: x.reshape(len(x), -1),
     "add": _add,
+    "attention": _attention,
 }
 
 

@@ -13,6 +13,7 @@ from snn.layers import ConvBlock, SpikingBlock, StepDropout, Stepwise
 from snn.models.mobilenet import MobileNet, SeparableBlock
 from snn.models.preact_resnet import NormNeuron, PreactivationBlock, PreactivationResNet
 from snn.models.resnet import ResidualBlock, ResNet
+from snn.models.spikformer import AttentionBlock, Spikformer
 from snn.models.vgg import VGG
 
 # What frames are multiplied by before the first layer, by input_scale.
@@ -30,7 +31,7 @@ def plan_of(model: nn.Module) -> Plan:
     walk = next((walk for kind, walk in WALKS.items() if type(model) is kind), None)
     if walk is None:
         raise ExportError(
-            f"{type(model).__name__}: found a network with {_reason(model)}, expected one of "
+            f"{type(model).__name__}: found an architecture that no export knows, expected one of "
             f"{', '.join(kind.__name__ for kind in WALKS)}"
         )
     options: Any = model.options
@@ -43,18 +44,6 @@ def plan_of(model: nn.Module) -> Plan:
     walker = Walker(frames, INPUT_FACTORS[options.input_scale])
     walk(model, walker)
     return Plan(frames, options.steps, tuple(walker.nodes))
-
-
-def _reason(model: nn.Module) -> str:
-    return REFUSED.get(type(model).__name__, "an architecture that no export knows")
-
-
-REFUSED = {
-    "Spikformer": (
-        "products of spikes with spikes (SpikeAttention) and sums of spikes between blocks, for which the "
-        "integer network has no layer"
-    ),
-}
 
 
 def _vgg(model: nn.Module, walker: Walker) -> None:
@@ -136,10 +125,36 @@ def _norm_neuron(name: str, layer: NormNeuron, walker: Walker, current: str) -> 
     return walker.neuron(f"{name}.neuron", layer.neuron, walker.norm(f"{name}.norm", layer.norm, current))
 
 
+def _spikformer(model: nn.Module, walker: Walker) -> None:
+    network: Any = model
+    x = FRAMES
+    for name, layer in model.named_children():
+        if type(layer) is AttentionBlock:
+            x = _attention_block(name, layer, walker, x)
+        elif name == "position":
+            x = walker.sum("position.sum", x, walker.block(name, network.position, x))
+        elif name != "classifier":
+            x = _layer(name, layer, walker, x)
+    x = walker.add("mean", "sum_places", (x,), walker.shape(x)[:1])
+    walker.linear("classifier", network.classifier, x)
+
+
+def _attention_block(name: str, block: AttentionBlock, walker: Walker, x: str) -> str:
+    inputs = ("query", "key", "value")
+    check_parts(name, block, {*inputs, "attention", "attention_neuron", "project", "expand", "contract"})
+    given = [walker.block(f"{name}.{part}", getattr(block, part), x) for part in inputs]
+    found = walker.attention(f"{name}.attention", block.attention, *given)
+    found = walker.neuron(f"{name}.attention_neuron", block.attention_neuron, found)
+    x = walker.sum(f"{name}.attended", x, walker.block(f"{name}.project", block.project, found))
+    expanded = walker.block(f"{name}.expand", block.expand, x)
+    return walker.sum(f"{name}.sum", x, walker.block(f"{name}.contract", block.contract, expanded))
+
+
 # What reads a network, by its class.
 WALKS: dict[type[nn.Module], Callable[[nn.Module, Walker], None]] = {
     VGG: _vgg,
     MobileNet: _vgg,
     ResNet: _resnet,
     PreactivationResNet: _preactivation,
+    Spikformer: _spikformer,
 }

@@ -11,6 +11,7 @@ from snn.errors import ExportError
 from snn.export.fixed_point import fold_norm
 from snn.export.plan import FRAMES, Kind, Neurons, Node, Shape, Weights
 from snn.layers import ConvBlock, Stepwise
+from snn.models.spikformer import SpikeAttention
 from snn.neurons.modules import Neuron
 from snn.quant.apply import codes_of, float_weight, quantiser_of
 from snn.quant.settings import FLOAT_BITS
@@ -91,16 +92,22 @@ class Walker:
         return self.add(name, "neuron", (x,), self.shape(x), neurons=Neurons(s, threshold, decay))
 
     def pool(self, name: str, pool: nn.Module, x: str) -> str:
-        """Add a mean or maximum over 2x2 places."""
+        """Add a mean over 2x2 places, or a maximum over square windows."""
         layer = pool.module if isinstance(pool, Stepwise) else pool
         kind = POOLS.get(type(layer))
         sizes = (getattr(layer, "kernel_size", 0), getattr(layer, "stride", 0), getattr(layer, "padding", 0))
-        plain = all(size in (n, (n, n)) for size, n in zip(sizes, (2, 2, 0), strict=True))
+        square = all(type(size) is int for size in sizes)
+        plain = square and (kind == "max_pool" or sizes == (2, 2, 0))
         other = [getattr(layer, option, None) for option in ("ceil_mode", "divisor_override")]
         if kind is None or not plain or any(other) or getattr(layer, "dilation", 1) not in (1, (1, 1)):
-            raise ExportError(f"layer {name!r}: found {layer}, expected a mean or maximum over 2x2")
+            raise ExportError(
+                f"layer {name!r}: found {layer}, expected a mean over 2x2 or a maximum over squares"
+            )
         C, H, W = self.shape(x)
-        return self.add(name, kind, (x,), (C, H // 2, W // 2))
+        kernel, stride, padding = sizes
+        rows, columns = ((size + 2 * padding - kernel) // stride + 1 for size in (H, W))
+        numbers = dict(zip(("kernel", "stride", "padding"), sizes, strict=True))
+        return self.add(name, kind, (x,), (C, rows, columns), numbers=numbers)
 
     def flatten(self, name: str, x: str) -> str:
         """Add the change of a map into a row of features."""
@@ -109,6 +116,16 @@ class Walker:
     def sum(self, name: str, one: str, other: str) -> str:
         """Add the sum of two of a shape."""
         return self.add(name, "add", (one, other), self.shape(one))
+
+    def attention(self, name: str, layer: SpikeAttention, query: str, key: str, value: str) -> str:
+        """Add the product of queries, keys and values."""
+        mantissa, exponent = np.frexp(layer.scale)
+        if mantissa != 0.5 or exponent > 1:
+            raise ExportError(
+                f"layer {name!r}: found the scale {layer.scale:g}, expected a power of two up to 1"
+            )
+        numbers = {"heads": layer.heads, "fraction_bits": int(1 - exponent)}
+        return self.add(name, "attention", (query, key, value), self.shape(query), numbers=numbers)
 
     def block(self, name: str, block: ConvBlock, x: str, *, beside: str | None = None) -> str:
         """Add a conv block; `beside` is what a shortcut carries, added before its neurons."""
