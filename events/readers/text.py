@@ -204,11 +204,11 @@ def order_of(start: Start, delimiter: str | None, options: ReadOptions) -> Colum
         if found is not None:
             t, x, y, p = (candidate.index(found[field]) for field in "txyp")
             return Columns(t, x, y, p)
-    if any(text.startswith("%") for text in comments) and len(row) == 4:
-        return PROPHESEE_COLUMNS
     pointed = ["." in item for item in row]
     if pointed == [True, False, False, False] and row[3] in ("0", "1", "-1"):
         return RPG_COLUMNS
+    if any(text.startswith("%") for text in comments) and pointed == [False] * 4:
+        return PROPHESEE_COLUMNS
     return None
 
 

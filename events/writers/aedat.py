@@ -130,7 +130,10 @@ def check_steps(t: np.ndarray, previous: int | None, *, format_name: str = "AEDA
         ConfigError: The first time is not within 0 to 2^32 - 1, or a step is of 2^31 us or more.
     """
     if previous is None and not 0 <= int(t[0]) < WRAP_US:
-        raise ConfigError(f"first time {int(t[0])} us does not fit 32 bits; subtract it from all")
+        raise ConfigError(
+            f"first time {int(t[0])} us does not fit 32 bits; subtract it from all, as "
+            "events cat --zero-time does"
+        )
     steps = np.diff(t, prepend=t[0] if previous is None else previous)
     largest = int(np.abs(steps).max())
     if largest >= HALF_WRAP_US or int(t.min()) < 0:

@@ -50,5 +50,5 @@ def check_times(t: np.ndarray, *, first: int, stop: int, format_name: str) -> No
     if len(t) and (int(t.min()) < first or int(t.max()) >= stop):
         raise ConfigError(
             f"times {int(t.min())} to {int(t.max())} us do not fit {format_name}, which holds {first} to "
-            f"{stop - 1}; subtract the first time"
+            f"{stop - 1}; subtract the first time, as events cat --zero-time does"
         )

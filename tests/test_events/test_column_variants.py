@@ -49,6 +49,7 @@ VARIANTS = {
     "expelliarmus": padded(),
     "rpg": lines("{t} {x} {y} {p}", seconds=True),
     "rpg_e2vid": lines("{t} {x} {y} {p}", seconds=True, start="12 10\n"),
+    "rpg with a comment": lines("{t} {x} {y} {p}", seconds=True, start="% recorded at noon\n"),
     "Prophesee": lines("{x},{y},{p},{t}", start="%geometry:12,10\n"),
     "Prophesee, older": lines("{x},{y},{p},{t}", start="% Date 2024\n% geometry 12x10\n"),
     "DV": lines("{t},{x},{y},{p}", start="timestamp,x,y,polarity\n"),
