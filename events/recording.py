@@ -227,7 +227,8 @@ class Recording(ABC):
     def stored_index(self) -> SeekIndex | None:
         """Return an index of all events that the file itself holds, so that the first range needs no reading.
 
-        Only one that can be trusted to leave out no event of a range. Its report is that of the whole
+        Only one that can be trusted to leave out no event of a range of time; ranges by number do not use it,
+        as damage before them would shift the numbers. Its report is that of the whole
         recording, as far as it is known without reading: a note says so. None, the default, where there is
         no such index.
         """
@@ -295,8 +296,11 @@ class Recording(ABC):
         check_cuts(count, duration_us, (start_us, stop_us), (start_event, stop_event))
         wanted = Range(start_us, stop_us, start_event, stop_event)
         if wanted != Range():
+            by_number = start_event > 0 or stop_event is not None
             if self._index is None:
-                self._index = self.stored_index() or SeekIndex()
+                self._index = (None if by_number else self.stored_index()) or SeekIndex()
+            elif by_number and self._index.told:
+                self._index = SeekIndex()
             stream = read_range(self, self._index, wanted)
         else:
             most = DEFAULT_CHUNK_EVENTS if duration_us is None else BLOCK_EVENTS

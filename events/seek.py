@@ -106,12 +106,15 @@ class SeekIndex:
         blocks: In order of the file, without gaps.
         behind: Bookmark behind the last block; None where there is no block.
         report: That of the whole recording; None where it has not been read to its end.
+        told: Whether the file itself tells of the blocks, and the recording was not read through. Events
+            are counted as told then, though damage may have left out some that nobody has looked at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = False) -> None:
         self.blocks: list[Block] = []
         self.behind: Any = None
         self.report: Any = None
+        self.told = told
         self._block_events = BLOCK_EVENTS
 
     @property
@@ -219,7 +222,7 @@ def read_range(recording: Seekable, index: SeekIndex, wanted: Range) -> Iterator
 
 def read_instead(recording: Seekable, index: SeekIndex, wanted: Range, given: int) -> Iterator[np.ndarray]:
     """Yield the events of a range without the first `given`, reading through, and make the index anew."""
-    index.blocks, index.behind, index.report = [], None, None
+    index.blocks, index.behind, index.report, index.told = [], None, None, False
     for part in read_on(recording, index, wanted):
         if given < len(part):
             yield part[given:]

@@ -82,7 +82,7 @@ def index_of(
         times_us = int(table.first_us[rows].min()), int(table.last_us[rows].max())
         behind = int(table.position[own[stop]]) if stop < len(own) else new_report.bytes_total
         blocks.append(TableBlock(PassPlace(walk, 0, state), int(table.events[rows].sum()), times_us, behind))
-    index = SeekIndex()
+    index = SeekIndex(told=True)
     # To the times of the neighbours, so that a block whose own are told too narrow is read all the same.
     firsts_us = [LONG_AGO_US, *(block.times_us[1] for block in blocks[:-1])]
     lasts_us = [*(block.times_us[0] for block in blocks[1:]), -LONG_AGO_US]

@@ -100,7 +100,7 @@ def index_of(where: Hdf5Events, told_by: TimeIndex, new_report: FileReport) -> S
     first_us, last_us = (int(read_times(where, at, at + 1, decoder)[0]) for at in (0, rows - 1))
     report = new_report.copy()
     report.notes.append(f"told by {told_by.path}; the recording was not read through")
-    index = SeekIndex()
+    index = SeekIndex(told=True)
     # To the times of the neighbours, so that these are read and compared too.
     wide_first = [LONG_AGO_US, *firsts_us[:-1].tolist()]
     wide_last = [*(stops_us[1:] - 1).tolist(), NEVER_US]
