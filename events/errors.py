@@ -8,7 +8,15 @@ from difflib import get_close_matches
 
 
 class EventsError(Exception):
-    """Base of every error that events raises on purpose."""
+    """Base of every error that events raises on purpose.
+
+    What a file or a name contributes to the message may hold anything; line ends and other characters that are
+    not printed are written as in a Python string.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, on one line."""
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class UnknownFormat(EventsError):
