@@ -10,8 +10,8 @@ from difflib import get_close_matches
 class EventsError(Exception):
     """Base of every error that events raises on purpose.
 
-    What a file or a name contributes to the message may hold anything; line ends and other characters that are
-    not printed are written as in a Python string.
+    What a file or a name contributes to the message may hold anything; line ends and other characters that
+    are not printed are written as in a Python string.
     """
 
     def __str__(self) -> str:
