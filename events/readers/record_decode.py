@@ -28,7 +28,7 @@ from events.readers.record_layout import (
     suspicion,
 )
 
-# Records decoded at a stretch after damage, one by one; twice as many after each stretch without.
+# Records decoded one by one where one is no plain event; after damage, twice as many each time.
 FIRST_BLOCK_RECORDS = 8
 
 
@@ -76,21 +76,26 @@ def decode(
     n = 0
     while at + size <= stop and n < room:
         count = min(longest, (stop - at) // size, room - n)
-        end = at + count * size
         marker_us = counts[MARKERS] * layout.marker_us
         # Repaired sums may reach the end of uint32, which the plain path does not look for.
         plain = longest > FIRST_BLOCK_RECORDS and not trusted and (size != 8 or at % 8 == 0)
         plain = plain and not (clock[REPAIR] == 1 and clock[OFFSET_US] > 0)
-        if plain and decode_block(
-            raw[at:end], out[2 * n : 2 * (n + count)], layout, clock, marker_us, limit_us
-        ):
-            at = end
-            n += count
+        if plain:
+            records, events = raw[at : at + count * size], out[2 * n : 2 * (n + count)]
+            done = decode_block(records, events, layout, clock, marker_us, limit_us)
+            at += done * size
+            n += done
+            if done == count:
+                longest = min(2 * longest, BLOCK_RECORDS)
+                continue
+            # What is not plain comes again as soon, like markers: little is decoded behind it in vain.
+            longest = max(FIRST_BLOCK_RECORDS, min(2 * done, BLOCK_RECORDS))
+            count = min(FIRST_BLOCK_RECORDS, count - done)
+        else:
             longest = min(2 * longest, BLOCK_RECORDS)
-            continue
+        end = at + count * size
         at, n, damaged = decode_singly(raw, at, end, out, n, layout, clock, counts, policy, trusted)
         trusted = False
-        longest = min(2 * longest, BLOCK_RECORDS)
         if damaged and (policy != SALVAGE or stop - at < enough):
             return at, n, True
         if damaged:

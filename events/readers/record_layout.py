@@ -305,10 +305,10 @@ def decode_block(
     clock: np.ndarray,
     marker_us: int,
     limit_us: int,
-) -> bool:
-    """Decode whole records as plain events; True where all of them are, and the clock has gone on.
+) -> int:
+    """Decode whole records as plain events up to the first that is none; return how many.
 
-    Where it is False, what is in `out` is void and the clock as it was.
+    The clock has gone on over these; what is in `out` behind them is void.
     """
     size = layout.record_bytes
     first = np.int64(load(records, 0, layout)[1]) + marker_us
@@ -326,12 +326,28 @@ def decode_block(
         bad = decode_block_6(records, out, layout, previous, add_us, limit)
     else:
         bad = decode_block_5(records, out, layout, previous, add_us, limit)
+    count = len(records) // size
     if bad != 0:
+        count = count_plain(records, layout, previous, limit)
+    if count == 0:
         clock[STARTED] = 0 if fresh else 1
-        return False
-    clock[RAW_US] = np.int64(load(records, len(records) - size, layout)[1]) + marker_us
+        return 0
+    clock[RAW_US] = np.int64(load(records, (count - 1) * size, layout)[1]) + marker_us
     clock[LEAP_FROM_US] = -1
-    return True
+    return count
+
+
+@njit(cache=True, nogil=True)
+def count_plain(records: np.ndarray, layout: RecordLayout, previous: np.uint64, limit_us: np.uint64) -> int:
+    """Return how many records stand before the first that is no plain event; there is one."""
+    i = 0
+    while True:
+        address, time = load(records, i * layout.record_bytes, layout)
+        x, y, _ = pixel(address, layout)
+        if suspicion(address, x, y, layout) | unsteady(time - previous, limit_us) != 0:
+            return i
+        previous = time
+        i += 1
 
 
 @njit(cache=True, nogil=True)
