@@ -345,6 +345,8 @@ def test_interrupt_keeps_shards_and_says_how_to_continue(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # As a terminal starts it: where the tests run in the background, the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     manifest = tmp_path / "out.zarr" / "manifest.jsonl"
     deadline = time.monotonic() + 60
