@@ -228,9 +228,8 @@ class Recording(ABC):
         """Return an index of all events that the file itself holds, so that the first range needs no reading.
 
         Only one that can be trusted to leave out no event of a range of time; ranges by number do not use it,
-        as damage before them would shift the numbers. Its report is that of the whole
-        recording, as far as it is known without reading: a note says so. None, the default, where there is
-        no such index.
+        as damage before them would shift the numbers. Its report is that of the whole recording, as far as it
+        is known without reading: a note says so. None, the default, where there is no such index.
         """
         return None
 

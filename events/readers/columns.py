@@ -28,7 +28,6 @@ from events.errors import DamagedRecording, EventsError, UnknownFormat
 from events.readers.column_events import Block, ColumnRecording, EvenPlaces, match_names, parse_columns
 from events.readers.conventions import only_plain_conventions
 from events.readers.source import Source
-from events.readers.zip_member import DeflatedMember, open_member
 from events.recording import FileReport, ReadOptions
 
 NPY_MARK = b"\x93NUMPY"
@@ -36,6 +35,9 @@ ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 
 # Rows taken at a time; of the widest rows met, some 3 MB.
 ROWS_AT_A_TIME = 1 << 16
+
+# More is no event, but a header that claims memory.
+LARGEST_ROW_BYTES = 1 << 10
 
 # What zipfile and zlib raise for damaged archives.
 # RuntimeError where a member claims to be encrypted, OSError where an offset is before the file.
@@ -104,17 +106,7 @@ def open_npy(source: Source, options: ReadOptions) -> ColumnRecording:
             base = parts[0].start
             yield read_blocks(parts, streams, source.path, report, base, start, options.damage == "strict")
 
-    facts = {"arrays": describe(parts)}
-    return ColumnRecording(
-        source,
-        options,
-        name="npy",
-        open_table=table,
-        unit=parts[0].unit,
-        sensor_hw=None,
-        facts=facts,
-        rows=parts[0].shape[0],
-    )
+    return recording_of(parts, source, options, name="npy", open_table=table, sensor_hw=None)
 
 
 def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
@@ -128,20 +120,18 @@ def open_npz(source: Source, options: ReadOptions) -> ColumnRecording:
 
     @contextmanager
     def table(report: FileReport, start: int) -> Iterator[Iterator[Block]]:
-        with open_archive(source.path) as archive, open_file(source.path) as file:
-            streams = [open_member(archive, file, f"{part.name}.npy") for part in parts]
+        with open_archive(source.path) as archive, ExitStack() as stack:
+            streams = [stack.enter_context(archive.open(f"{part.name}.npy")) for part in parts]
             yield read_blocks(parts, streams, source.path, report, base, start, options.damage == "strict")
 
-    facts = {"arrays": describe(parts)}
+    return recording_of(parts, source, options, name="npz", open_table=table, sensor_hw=sensor_hw)
+
+
+def recording_of(parts: list[Part], source: Source, options: ReadOptions, **details: Any) -> ColumnRecording:
+    """Return the recording whose columns are in some arrays; `details` are those of `ColumnRecording`."""
+    unit, rows = parts[0].unit, parts[0].shape[0]
     return ColumnRecording(
-        source,
-        options,
-        name="npz",
-        open_table=table,
-        unit=parts[0].unit,
-        sensor_hw=sensor_hw,
-        facts=facts,
-        rows=parts[0].shape[0],
+        source, options, unit=unit, rows=rows, facts={"arrays": describe(parts)}, **details
     )
 
 
@@ -295,9 +285,15 @@ def check_numbers(parts: list[Part], path: Path) -> None:
     """Refuse columns that are no real numbers.
 
     Raises:
-        DamagedRecording: One is text, a date, complex, or an array in each row.
+        DamagedRecording: One is text, a date, complex, or an array in each row; rows claim more memory than
+            events take.
     """
     for part in parts:
+        if part.row_bytes > LARGEST_ROW_BYTES:
+            raise DamagedRecording(
+                f"{path}: byte {part.start}: rows of {part.row_bytes} bytes; expected events, at most "
+                f"{LARGEST_ROW_BYTES} each"
+            )
         for field, pick in part.picks.items():
             dtype = part.dtype[pick] if isinstance(pick, str) else part.dtype
             if dtype.subdtype is not None or dtype.kind not in "iufb":
@@ -313,7 +309,7 @@ def describe(parts: list[Part]) -> dict[str, str]:
 
 def read_blocks(
     parts: list[Part],
-    streams: Sequence[IO[bytes] | DeflatedMember],
+    streams: Sequence[IO[bytes]],
     path: Path,
     report: FileReport,
     base: int,
@@ -357,10 +353,10 @@ def read_blocks(
             return
 
 
-def fill(stream: IO[bytes] | DeflatedMember, target: memoryview) -> int:
+def fill(stream: IO[bytes], target: memoryview) -> int:
     """Read into `target` until it is full or the stream ends; return how many bytes there were."""
     done = 0
-    while done < len(target) and (count := stream.readinto(target[done:])):  # type: ignore[union-attr]
+    while done < len(target) and (count := stream.readinto(target[done:])):  # type: ignore[attr-defined]
         done += count
     return done
 

@@ -98,6 +98,16 @@ def test_wrong_type_is_one_line(tmp_path, dtype):
     assert "\n" not in str(caught.value)
 
 
+def test_rows_that_claim_memory_are_refused(tmp_path):
+    header = io.BytesIO()
+    fields = [("t", "<i8"), ("x", "<i8"), ("y", "<i8"), ("p", "<i8"), ("rest", "V1000000000")]
+    about = {"descr": fields, "fortran_order": False, "shape": (100_000,)}
+    np.lib.format.write_array_header_1_0(header, about)
+    (tmp_path / "a").write_bytes(header.getvalue() + bytes(100))
+    with pytest.raises(DamagedRecording, match=r"rows of 1000000032 bytes; expected events, at most 1024"):
+        open_recording(tmp_path / "a")
+
+
 def test_every_window_of_pedro(samples):
     paths = sorted(samples("pedro").rglob("*.npy"))
     assert len(paths) == 9

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nir
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,6 @@ from snn.export.walk import plan_of
 from snn.neurons.membrane import MEMBRANES
 from snn.neurons.settings import NEURONS
 from snn.quant.settings import WeightSettings
-
-nir = pytest.importorskip("nir")
 
 
 def interpret(graph, frames):

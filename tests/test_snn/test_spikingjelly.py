@@ -1,23 +1,16 @@
 """Our neurons in SpikingJelly networks, and its nodes as ours: equal spikes, membranes and gradients."""
 
 import copy
-import os
 from functools import partial
-from importlib.util import find_spec
 
 import pytest
 import torch
+from spikingjelly.activation_based import functional, layer, surrogate
+from spikingjelly.activation_based import neuron as nodes
 from torch import nn
 
 from snn.errors import NeuronError
 from snn.neurons.modules import LT, MLIF, PLIF
-
-if find_spec("spikingjelly") is None and not os.environ.get("CI"):
-    pytest.skip("SpikingJelly is not installed", allow_module_level=True)
-
-from spikingjelly.activation_based import functional, layer, surrogate
-from spikingjelly.activation_based import neuron as nodes
-
 from snn.neurons.spikingjelly import NeuronNode, convert_network, from_spikingjelly
 
 RESETS = [None, 0.0, -0.25]
