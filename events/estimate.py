@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from events.datasets.listing import Listing, Sample
 from events.errors import DatasetError, EventsError
 from events.recording import ReadOptions
-from events.store.event_layout import CHUNK, EVENT_COLUMNS
-from events.store.event_shards import encode_chunk
+from events.store.event_columns import EventPacker
+from events.store.event_layout import CHUNK, column_types
 from events.store.layout import Codec
 from events.store.plan import Plan
 from events.store.samples import open_sample
@@ -64,10 +64,11 @@ def estimate_events(listing: Listing, read: ReadOptions, codec: Codec, *, worker
     def convert_one(sample: Sample) -> int:
         recording = open_sample(listing.dataset, listing.root, sample.path, read)
         start, stop = sample.t_range_us or (None, None)
+        packer = EventPacker(column_types(recording.sensor_hw), codec)
         return sum(
-            len(encode_chunk(chunk[name].astype(dtype), codec))
+            len(encoded or b"")
             for chunk in recording.chunks(count=CHUNK, start_us=start, stop_us=stop)
-            for name, dtype in EVENT_COLUMNS.items()
+            for encoded in packer.encode(chunk).values()
         )
 
     return _extrapolate(listing, convert_one, shards=len(listing.samples), workers=workers)

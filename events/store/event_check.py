@@ -11,7 +11,7 @@ from events.errors import EventsError, StoreError
 from events.recording import EVENT_DTYPE, Recording
 from events.store.check import CheckReport, Level, Progress
 from events.store.event_layout import CHUNK
-from events.store.event_parts import places_of, shard_count, shard_problems
+from events.store.event_parts import event_shards, places_of, shard_problems
 from events.store.event_reader import EventStore
 from events.store.layout import row_time_range, stored_read_options
 from events.store.samples import open_sample, sample_crc32c
@@ -38,7 +38,7 @@ def check_event_store(
     report = CheckReport(store.path, level, samples=len(store))
     rows = {row["shard"]: row for row in store.rows}
     places, _ = places_of(rows)
-    report.shards = sum(shard_count(row, "t") for row in store.rows)
+    report.shards = sum(event_shards(row) for row in store.rows)
     report.failed_files = sum(not row["ok"] for row in store.rows)
     if len(rows) != len(store) or len(places) != len(store):
         report.problems.append(f"manifest.jsonl: {len(rows)} recordings, expected {len(store)}")

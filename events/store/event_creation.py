@@ -16,14 +16,16 @@ from events.errors import StoreError
 from events.store.attributes import read_attributes, write_attributes
 from events.store.event_layout import (
     CHUNK,
+    CHUNK_T0,
     FLAT_COLUMNS,
     MS_INDEX,
     RECORDING_COLUMNS,
     SHARD,
+    SHARD_CHUNKS,
     flat_codecs,
     settings_hash,
 )
-from events.store.event_parts import PARTS, places_of, put_in_place, remove_beyond, shard_key
+from events.store.event_parts import PARTS, places_of, put_in_place, remove_others, shard_key
 from events.store.layout import (
     ATTRIBUTE,
     COLUMN_CODECS,
@@ -40,15 +42,30 @@ from events.store.writer import FAILURES_NAMED
 
 
 def create_event_store(
-    dst: Path, listing: Listing, settings: Mapping[str, Any], codec: Codec, command: str
+    dst: Path,
+    listing: Listing,
+    settings: Mapping[str, Any],
+    types: Mapping[str, str],
+    codec: Codec,
+    command: str,
 ) -> None:
-    """Make an empty, incomplete store that appears at `dst` all at once."""
+    """Make an empty, incomplete store that appears at `dst` all at once.
+
+    Args:
+        dst: Where.
+        listing: The recordings.
+        settings: All that decides the store's content, plain JSON types.
+        types: Of the flat columns, from `event_layout.column_types`.
+        codec: Codec preset.
+        command: Recorded in the store.
+    """
     temporary = dst.with_name(f".{dst.name}.new")
     rmtree(temporary, ignore_errors=True)
     dst.parent.mkdir(parents=True, exist_ok=True)
     attributes = dict(settings) | {
         "source": {"root_name": listing.root.absolute().name} | settings["source"],
         "config_hash": settings_hash(settings),
+        "column_types": dict(types),
         "complete": False,
         "listing_problems": list(listing.problems),
         "tool_version": version("spikeline"),
@@ -57,10 +74,11 @@ def create_event_store(
     }
     try:
         group = zarr.create_group(temporary, attributes={ATTRIBUTE: attributes})
-        for name, dtype in FLAT_COLUMNS.items():
-            codecs = flat_codecs(codec, np.dtype(dtype).itemsize)
+        for name in FLAT_COLUMNS:
+            codecs = flat_codecs(codec, np.dtype(types[name]).itemsize)
             dimension = "millisecond" if name == MS_INDEX else "event"
-            _create_array(group, name, dtype, 0, CHUNK, SHARD, codecs, dimension)
+            _create_array(group, name, types[name], 0, CHUNK, SHARD, codecs, dimension)
+        _create_array(group, CHUNK_T0, "int64", 0, CHUNK, None, COLUMN_CODECS, "chunk")
         samples = len(listing.samples)
         for name, column in RECORDING_COLUMNS.items():
             _create_array(group, name, column.dtype, samples, samples, None, COLUMN_CODECS, "recording")
@@ -96,18 +114,21 @@ def _create_array(
 
 def row_bytes(row: Mapping[str, Any]) -> int:
     """Return the bytes of a recording's shards."""
-    return sum(size for shards in row.get("files", {}).values() for size, _ in shards)
+    return sum(entry[0] for shards in row.get("files", {}).values() for entry in shards if entry is not None)
 
 
 def finish_event_store(dst: Path, listing: Listing, rows: Sequence[dict[str, Any]]) -> None:
     """Put all shards in place, fill the columns of one value per recording, and set `complete` last."""
     places, end = places_of({row["shard"]: row for row in rows})
     put_in_place(dst, rows, places)
-    remove_beyond(dst, end)
+    remove_others(dst, rows, places)
     placed = [row | {"first": places[row["shard"]]} for row in rows]
     group = zarr.open_group(dst, mode="r+")
     for name in FLAT_COLUMNS:
         _array(group, name).resize((end[shard_key(name)] * SHARD,))
+    chunk_t0 = _chunk_times(placed, end["event_shard"])
+    _array(group, CHUNK_T0).resize(chunk_t0.shape)
+    _array(group, CHUNK_T0)[...] = chunk_t0
     for name, values in _recording_columns(listing, placed).items():
         _array(group, name)[...] = values
     sources = source_rows(listing.samples)
@@ -125,6 +146,15 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{group.store_path}: {name} is no array; convert again with --overwrite")
     return array
+
+
+def _chunk_times(rows: Sequence[Mapping[str, Any]], shards: int) -> np.ndarray:
+    """Return the time of the first event of every chunk, int64; 0 where a shard has no chunk."""
+    times = np.zeros((shards, SHARD_CHUNKS), np.int64)
+    for row in rows:
+        own = row.get(CHUNK_T0, [])
+        times[row["first"]["event_shard"] :].reshape(-1)[: len(own)] = own
+    return times.reshape(-1)
 
 
 def _recording_columns(listing: Listing, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Reading an event store: each of its recordings as a `Recording`, ranges of time through the index."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,12 +14,14 @@ from events.errors import ConfigError, DamagedRecording, StoreError, did_you_mea
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
+    EventBuffer,
     FileReport,
     Recording,
     check_cuts,
 )
 from events.store.attributes import read_attributes
-from events.store.event_layout import EVENT_COLUMNS, EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
+from events.store.event_columns import EventColumns
+from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
 from events.store.event_shards import FlatColumn
 from events.store.layout import KIND, SCHEMA, stored_read_options
 from events.store.manifest import read_manifest, read_sources
@@ -31,8 +33,8 @@ EVENT_STORE_DATASET = "event-store"
 class StoredRecording(Recording):
     """One recording of an event store."""
 
-    def __init__(self, store: Path, row: dict[str, Any]) -> None:
-        """Stand for the recording of a manifest row.
+    def __init__(self, store: Path, row: dict[str, Any], types: Mapping[str, str]) -> None:
+        """Stand for the recording of a manifest row, in columns of these types.
 
         Raises:
             DamagedRecording: It could not be decoded when the store was made.
@@ -48,7 +50,7 @@ class StoredRecording(Recording):
         self._store = store
         self.source_crc32c = int(row["crc32c"], 16)
         self._row = row
-        self._first = row["first"]["event_shard"] * SHARD
+        self._types = types
         self._range = (0, int(row["events"]))
         self.report = self._new_report()
 
@@ -60,17 +62,30 @@ class StoredRecording(Recording):
         """Yield the events in file order; see `Recording.decode_chunks`."""
         if max_events < 1:
             raise ConfigError(f"max_events must be at least 1, got {max_events}")
+        start, stop = self._range
+        yield from self._decode_into(np.empty(min(max_events, stop - start), EVENT_DTYPE))
+
+    def read(self) -> np.ndarray:
+        """Return all events, shape [N], EVENT_DTYPE."""
+        return self._whole_into(np.empty(self._row["events"], EVENT_DTYPE))
+
+    def read_into(self, buffer: EventBuffer) -> np.ndarray:
+        """Return all events in memory that the next call with `buffer` overwrites."""
+        return self._whole_into(buffer.room(self._row["events"]))
+
+    def _whole_into(self, out: np.ndarray) -> np.ndarray:
+        for _ in self._decode_into(out):
+            pass
+        return out
+
+    def _decode_into(self, out: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the events of the range in pieces of the length of `out`, each in its memory."""
         self.report = report = self._new_report()
         start, stop = self._range
-        columns = {name: FlatColumn(self._store / name, dtype) for name, dtype in EVENT_COLUMNS.items()}
-        out = np.zeros(min(max_events, stop - start), EVENT_DTYPE)
-        for at in range(start, stop, max_events):
-            chunk = out[: min(max_events, stop - at)]
-            for name, column in columns.items():
-                filled = 0
-                for piece in column.pieces(self._first + at, self._first + at + len(chunk)):
-                    chunk[name][filled : filled + len(piece)] = piece
-                    filled += len(piece)
+        columns = EventColumns(self._store, self._row, self._types)
+        for at in range(start, stop, max(len(out), 1)):
+            chunk = out[: stop - at]
+            columns.read_into(chunk, at)
             report.events += len(chunk)
             report.t_first_us = int(chunk["t"][0]) if report.t_first_us is None else report.t_first_us
             report.t_last_us = int(chunk["t"][-1])
@@ -111,18 +126,18 @@ class StoredRecording(Recording):
         first, last = 0, events
         if length == 0:
             return first, last
-        index = FlatColumn(self._store / MS_INDEX, "int64")
+        index = FlatColumn(self._store / MS_INDEX, self._types[MS_INDEX])
         base = self._row["first"]["ms_shard"] * SHARD
         if start_us is not None:
             ms = start_us // 1000 - self._row["ms_origin"]
             if ms >= length:
                 first = events
             elif ms > 0:
-                first = int(index.read(base + ms, base + ms + 1)[0])
+                first = index.value(base + ms)
         if stop_us is not None and self._row["rising"]:
             ms = max(-(-stop_us // 1000) - self._row["ms_origin"], 0)
             if ms < length:
-                last = int(index.read(base + ms, base + ms + 1)[0])
+                last = index.value(base + ms)
         return first, max(first, last)
 
 
@@ -197,7 +212,7 @@ class EventStore:
         """
         if not 0 <= index < len(self.rows):
             raise StoreError(f"{self.path}: no recording {index}; it has 0 to {len(self.rows) - 1}")
-        return StoredRecording(self.path, self.rows[index])
+        return StoredRecording(self.path, self.rows[index], self.attributes["column_types"])
 
     def listing(self) -> Listing:
         """Return the recordings as a data set that `events.convert.convert` bins."""

@@ -1,7 +1,7 @@
 """Shards of an event store's flat columns: written whole by one recording, read chunk by chunk."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -11,87 +11,77 @@ from numcodecs import blosc
 from events.errors import StoreError
 from events.store.event_layout import CHUNK, SHARD_CHUNKS, blosc_settings, event_shard_name
 from events.store.layout import Codec
-from events.store.shard import crc_is_right, index_bytes, parse_index, shard_parts, write_atomically
+from events.store.shard import REPAIR, MappedShard, crc_is_right, map_shard, shard_parts, write_atomically
 
 
 def encode_chunk(values: np.ndarray, codec: Codec) -> bytes:
-    """Return at most CHUNK values as a shard holds them: filled up with zeros, compressed, with CRC-32C."""
-    if len(values) < CHUNK:
-        values = np.concatenate([values, np.zeros(CHUNK - len(values), values.dtype)])
+    """Return CHUNK values as a shard holds them: compressed, with CRC-32C."""
     settings = blosc_settings(codec, values.itemsize)
     body = blosc.compress(
-        np.ascontiguousarray(values),
-        settings["cname"].encode(),
-        settings["clevel"],
-        blosc.SHUFFLE,
-        0,
-        values.itemsize,
+        values, settings["cname"].encode(), settings["clevel"], blosc.SHUFFLE, 0, values.itemsize
     )
     return bytes(body) + struct.pack("<I", google_crc32c.value(body))
 
 
-def write_flat_shard(path: Path, values: np.ndarray, codec: Codec) -> tuple[int, int]:
-    """Write at most SHARD values as a shard file; return its length in bytes and its CRC-32C.
+def write_flat_shard(path: Path, chunks: Sequence[bytes | None]) -> tuple[int, int]:
+    """Write at most SHARD_CHUNKS encoded chunks as a shard file; return its bytes and its CRC-32C.
 
     It is not synced, which takes longer than all else for small recordings: a conversion that goes on
     compares length and CRC-32C, and all is synced before a store is complete.
+
+    Args:
+        path: The file.
+        chunks: From `encode_chunk`; None where all values are zero.
     """
-    chunks: list[bytes | None] = [
-        encode_chunk(values[at : at + CHUNK], codec) for at in range(0, len(values), CHUNK)
-    ]
     return write_atomically(path, shard_parts(chunks, slots=SHARD_CHUNKS), sync=False)
 
 
 class FlatColumn:
-    """One flat column of a store, read by position; keeps nothing but the index of the last shard."""
+    """One flat column of a store, read chunk by chunk; keeps the last chunk, and its shard mapped."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
         """Stand for the column in a folder."""
         self._folder = folder
-        self._dtype = np.dtype(dtype)
-        self._shard = -1
-        self._index: list[tuple[int, int]] = []
-        self._chunk = np.empty(CHUNK, self._dtype)
+        self._shard: tuple[Path, MappedShard] | None = None
+        self._number = -1
+        self._values = np.empty(CHUNK, dtype)
 
-    def pieces(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield the values from `start` to `stop`, cut where chunks end; each overwritten by the next."""
-        at = start
-        while at < stop:
-            inside = at % CHUNK
-            count = min(CHUNK - inside, stop - at)
-            yield self._load(at // CHUNK)[inside : inside + count]
-            at += count
+    def value(self, position: int) -> int:
+        """Return the value at a position."""
+        return int(self.chunk(position // CHUNK)[position % CHUNK])
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return the values from `start` to `stop`, new memory."""
-        parts = [piece.copy() for piece in self.pieces(start, stop)]
-        return np.concatenate(parts) if parts else np.empty(0, self._dtype)
+    def chunk(self, number: int) -> np.ndarray:
+        """Return the values of a chunk, shape [CHUNK]; the next call overwrites them.
 
-    def _load(self, number: int) -> np.ndarray:
-        shard, slot = divmod(number, SHARD_CHUNKS)
-        path = self._folder / event_shard_name(shard)
-        try:
-            with path.open("rb") as file:
-                if shard != self._shard:
-                    self._index, self._shard = _read_index(file, path), shard
-                offset, length = self._index[slot]
-                file.seek(offset)
-                stored = file.read(length)
-        except FileNotFoundError:
-            raise StoreError(f"{path}: no such shard; convert again with --overwrite") from None
-        if length == 0 or len(stored) < length or not crc_is_right(stored):
-            raise StoreError(
-                f"{path}: chunk {slot} at byte {offset} is missing or its checksum is wrong; "
-                "convert again with --overwrite"
-            )
-        blosc.decompress(memoryview(stored)[:-4], self._chunk)
-        return self._chunk
+        Raises:
+            StoreError: The chunk or its shard is absent or damaged.
+        """
+        found = self.chunk_or_none(number)
+        if found is None:
+            raise StoreError(f"{self._path(number)}: chunk {number % SHARD_CHUNKS} is missing; {REPAIR}")
+        return found
 
+    def chunk_or_none(self, number: int) -> np.ndarray | None:
+        """Return the values of a chunk as `chunk` does, None where all are zero and it is not stored."""
+        if number != self._number:
+            shard, slot = self._map(number), number % SHARD_CHUNKS
+            offset, length = shard.index[slot]
+            if length == 0:
+                return None
+            stored = shard.map[offset : offset + length]
+            if not crc_is_right(stored):
+                where = f"{self._path(number)}: chunk {slot} at byte {offset}"
+                raise StoreError(f"{where} is damaged, its checksum is wrong; {REPAIR}")
+            self._number = -1
+            blosc.decompress(memoryview(stored)[:-4], self._values)
+            self._number = number
+        return self._values
 
-def _read_index(file, path: Path) -> list[tuple[int, int]]:  # type: ignore[no-untyped-def]
-    size = path.stat().st_size
-    length = index_bytes(SHARD_CHUNKS)
-    if size < length:
-        raise StoreError(f"{path}: {size} bytes are too few for a shard; convert again with --overwrite")
-    file.seek(size - length)
-    return parse_index(file.read(length), slots=SHARD_CHUNKS, index_offset=size - length, where=path)
+    def _map(self, number: int) -> MappedShard:
+        path = self._path(number)
+        if self._shard is None or self._shard[0] != path:
+            self._shard = path, map_shard(path, slots=SHARD_CHUNKS)
+        return self._shard[1]
+
+    def _path(self, number: int) -> Path:
+        return self._folder / event_shard_name(number // SHARD_CHUNKS)

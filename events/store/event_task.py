@@ -4,7 +4,7 @@ Where a recording begins in the flat columns depends on the lengths of all befor
 So its shards are written beside the columns, as parts, and put in place when all recordings are there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 
 from events.errors import EventsError, StoreError
 from events.recording import FileReport, ReadOptions, Recording
-from events.store.event_layout import EVENT_COLUMNS, MS_INDEX, SHARD
+from events.store.event_columns import EventPacker
+from events.store.event_layout import CHUNK, CHUNK_T0, FLAT_COLUMNS, MS_INDEX, SHARD_CHUNKS
 from events.store.event_parts import part_path
-from events.store.event_shards import write_flat_shard
+from events.store.event_shards import encode_chunk, write_flat_shard
 from events.store.layout import Codec
 from events.store.millisecond_index import MillisecondIndex
 from events.store.samples import open_sample, sample_crc32c
@@ -35,6 +36,7 @@ class EventJob:
         root: Folder of the recordings.
         sources: The recordings.
         read: How they are read.
+        types: Of the flat columns.
         codec: Codec preset.
     """
 
@@ -43,6 +45,7 @@ class EventJob:
     root: str
     sources: tuple[JobSource, ...]
     read: ReadOptions
+    types: Mapping[str, str]
     codec: Codec
 
 
@@ -70,8 +73,7 @@ def _convert_recording(job: EventJob, source: JobSource) -> dict[str, Any]:
     except (EventsError, OSError) as error:
         parts.remove()
         return row | failed_entry(Path(job.root) / source.path, error, recording) | {"events": 0}
-    for piece in _cut(index.positions()):
-        parts.write(MS_INDEX, piece)
+    parts.write_index(index)
     return row | {
         "ok": True,
         "events": events,
@@ -81,6 +83,7 @@ def _convert_recording(job: EventJob, source: JobSource) -> dict[str, Any]:
         "ms": index.length,
         "ms_origin": index.origin,
         "crc32c": f"{content:08x}",
+        CHUNK_T0: parts.chunk_t0,
         "report": _kept_report(recording.report) | times,
         "files": parts.written,
     }
@@ -90,18 +93,47 @@ class _Parts:
     """The shard files of one recording.
 
     Attributes:
-        written: Bytes and CRC-32C of each shard, by column.
+        written: Bytes and CRC-32C of each shard, by column; None for one that is all zero and has no file.
+        chunk_t0: Time of the first event of each chunk.
     """
 
     def __init__(self, job: EventJob, number: int) -> None:
-        self.written: dict[str, list[tuple[int, str]]] = {name: [] for name in (*EVENT_COLUMNS, MS_INDEX)}
+        self.written: dict[str, list[tuple[int, str] | None]] = {name: [] for name in FLAT_COLUMNS}
+        self.chunk_t0: list[int] = []
         self._store, self._codec, self._number = Path(job.store), job.codec, number
+        self._packer = EventPacker(job.types, job.codec)
+        self._chunks: dict[str, list[bytes | None]] = {}
 
-    def write(self, column: str, values: np.ndarray) -> None:
-        """Write the next shard of a column, at most SHARD values."""
+    def add(self, events: np.ndarray) -> None:
+        """Add the next CHUNK events, or the last ones."""
+        self.chunk_t0.append(int(events["t"][0]))
+        for column, chunk in self._packer.encode(events).items():
+            self._chunks.setdefault(column, []).append(chunk)
+        if len(self.chunk_t0) % SHARD_CHUNKS == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the shards of the events that wait."""
+        for column, chunks in self._chunks.items():
+            self._write(column, chunks)
+        self._chunks = {}
+
+    def write_index(self, index: MillisecondIndex) -> None:
+        """Write the shards of the index by time."""
+        positions = index.positions()
+        padded = np.zeros(-(-len(positions) // CHUNK) * CHUNK, np.int64)
+        padded[: len(positions)] = positions
+        chunks = [encode_chunk(part, self._codec) for part in padded.reshape(-1, CHUNK)]
+        for first in range(0, len(chunks), SHARD_CHUNKS):
+            self._write(MS_INDEX, chunks[first : first + SHARD_CHUNKS])
+
+    def _write(self, column: str, chunks: Sequence[bytes | None]) -> None:
+        if all(chunk is None for chunk in chunks):
+            self.written[column].append(None)
+            return
         path = part_path(self._store, self._number, column, len(self.written[column]))
         try:
-            size, crc = write_flat_shard(path, values, self._codec)
+            size, crc = write_flat_shard(path, chunks)
         except OSError as error:
             raise unwritable(path, error) from error
         self.written[column].append((size, f"{crc:08x}"))
@@ -120,22 +152,17 @@ def _write_events(
     start, stop = t_range_us or (None, None)
     index = MillisecondIndex()
     events = 0
-    t_first: int | None = None
     t_last: int | None = None
-    for chunk in recording.chunks(count=SHARD, start_us=start, stop_us=stop):
+    for chunk in recording.chunks(count=CHUNK, start_us=start, stop_us=stop):
         index.add(chunk["t"], events)
-        for name, dtype in EVENT_COLUMNS.items():
-            parts.write(name, chunk[name].astype(dtype))
+        parts.add(chunk)
         events += len(chunk)
-        t_first, t_last = int(chunk["t"][0]) if t_first is None else t_first, int(chunk["t"][-1])
+        t_last = int(chunk["t"][-1])
+    parts.flush()
     if events == 0 and t_range_us is not None:
         raise empty_part(recording, t_range_us)
+    t_first = parts.chunk_t0[0] if events else None
     return events, index, {"t_first_us": t_first, "t_last_us": t_last}
-
-
-def _cut(values: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(values), SHARD):
-        yield values[first : first + SHARD]
 
 
 def _kept_report(report: FileReport) -> dict[str, Any]:

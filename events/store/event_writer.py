@@ -9,17 +9,17 @@ the same bytes whatever the number of workers and of breaks.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from events.datasets.listing import SPLIT_NAMES, Listing
-from events.errors import ConfigError, DatasetError, StoreError
+from events.errors import ConfigError, DatasetError, EventsError, StoreError
 from events.parallel import run_jobs
 from events.recording import ReadOptions
 from events.store.attributes import read_attributes, write_attributes
 from events.store.event_creation import create_event_store, finish_event_store, row_bytes
-from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA
+from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA, column_types
 from events.store.event_parts import PARTS, Places, places_of, shard_problems, take_out
 from events.store.event_reader import EVENT_STORE_DATASET
 from events.store.event_task import EventJob, convert_recordings
@@ -32,6 +32,7 @@ from events.store.outcome import (
     ProgressCallback,
     damage_warning,
 )
+from events.store.samples import open_sample
 from events.store.task import JobSource
 from events.store.writer import is_free, only_writer, read_destination, remove_store, sweep, write_errors
 
@@ -88,14 +89,14 @@ def convert_events(
         if overwrite:
             remove_store(dst)
         if is_free(dst):
-            create_event_store(dst, listing, settings, codec, command)
+            create_event_store(dst, listing, settings, _column_types(listing, read), codec, command)
         _refuse_other_settings(dst, settings)
         with only_writer(dst):
             sweep(dst)
             rows, pending = _pending(dst, len(listing.samples), retry_failed=retry_failed)
             kept = len(rows)
             meter = _EventMeter(len(listing.samples), kept, started, progress)
-            jobs = _jobs(listing, dst, pending, read, codec, workers)
+            jobs = _jobs(listing, dst, pending, read, workers)
             rows |= _make_parts(dst, jobs, meter, workers=workers, scheduler=scheduler)
             ordered = [rows[number] for number in range(len(rows))]
             if pending or read_attributes(dst)["complete"] is not True:
@@ -119,6 +120,20 @@ def _settings(listing: Listing, read: ReadOptions, codec: Codec) -> dict[str, An
         "source": source_identity(source_rows(listing.samples)),
     }
     return json.loads(json.dumps(plain))
+
+
+def _column_types(listing: Listing, read: ReadOptions) -> dict[str, str]:
+    """Return types that fit the sensor: the one given, the data set's, or of the first recording that opens.
+
+    They only decide how many bytes the store takes, not what it can hold.
+    """
+    sensor_hw = read.sensor_hw or listing.sensor_hw
+    for sample in listing.samples:
+        if sensor_hw is not None:
+            break
+        with suppress(EventsError, OSError):
+            sensor_hw = open_sample(listing.dataset, listing.root, sample.path, read).sensor_hw
+    return column_types(sensor_hw)
 
 
 def _refuse_other_settings(dst: Path, settings: Mapping[str, Any]) -> None:
@@ -158,9 +173,10 @@ def _is_whole(dst: Path, row: Mapping[str, Any], places: Places) -> bool:
 
 
 def _jobs(
-    listing: Listing, dst: Path, pending: Sequence[int], read: ReadOptions, codec: Codec, workers: int
+    listing: Listing, dst: Path, pending: Sequence[int], read: ReadOptions, workers: int
 ) -> list[EventJob]:
     """Put recordings together to tasks, in the order of the listing; how does not change the store."""
+    attributes = read_attributes(dst)
     most = min(JOB_RECORDINGS, max(1, len(pending) // (JOBS_PER_WORKER * max(workers, 1))))
     groups: list[list[int]] = []
     room = 0
@@ -179,7 +195,8 @@ def _jobs(
             root=str(listing.root.absolute()),
             sources=tuple(JobSource(i, samples[i].path, samples[i].t_range_us) for i in group),
             read=read,
-            codec=codec,
+            types=attributes["column_types"],
+            codec=attributes["codec"],
         )
         for group in groups
     ]

@@ -4,10 +4,8 @@ Any Zarr v3 reader opens the same files; this one skips everything a training lo
 ten times faster for a random sample than zarr-python, to which it falls back for layouts it does not know.
 """
 
-import mmap
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +19,10 @@ from events.store.columns import read_columns
 from events.store.frame_layout import FrameLayout, read_frame_layout
 from events.store.layout import STATUS_FAILED, STATUS_MISSING, STATUS_OK
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
-from events.store.shard import CRC32C_RESIDUE, Decoder, index_bytes, parse_index
+from events.store.shard import CRC32C_RESIDUE, REPAIR, Decoder, MappedShard, map_shard
 
 # Shards kept open at a time; far below the usual limit of 1024 open files.
 OPEN_SHARDS = 256
-
-REPAIR = "run the conversion again to repair it"
 
 
 class FrameSource(Protocol):
@@ -54,7 +50,7 @@ class ShardFrames:
         # A list of Python integers is faster to look into, one by one, than an array.
         self._status: list[int] = status.tolist()
         self._process = os.getpid()
-        self._shards: dict[int, _Shard] = {}
+        self._shards: dict[int, MappedShard] = {}
 
     def read_into(self, indices: Sequence[int], out: np.ndarray) -> None:
         """Fill out[k] with sample indices[k], checking each sample's CRC-32C.
@@ -98,34 +94,13 @@ class ShardFrames:
     def _path(self, number: int) -> Path:
         return self._folder / self._layout.chunk_name(number)
 
-    def _open_shard(self, number: int) -> "_Shard":
-        path = self._path(number)
-        try:
-            shard = _open_shard(path, self._layout.shard_samples)
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}; {REPAIR}") from error
+    def _open_shard(self, number: int) -> MappedShard:
+        shard = map_shard(self._path(number), slots=self._layout.shard_samples)
         if len(self._shards) >= OPEN_SHARDS:
             # The one opened first; a map still being read by another thread lives until that is done.
             self._shards.pop(next(iter(self._shards)), None)
         self._shards[number] = shard
         return shard
-
-
-@dataclass(frozen=True)
-class _Shard:
-    map: mmap.mmap
-    index: list[tuple[int, int]]
-
-
-def _open_shard(path: Path, slots: int) -> _Shard:
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = size - index_bytes(slots)
-        if start < 0:
-            raise StoreError(f"{path}: {size} bytes are too few for a shard; {REPAIR}")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    index = parse_index(mapped[start:], slots=slots, index_offset=start, where=path)
-    return _Shard(mapped, index)
 
 
 class ZarrFrames:

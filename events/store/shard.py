@@ -7,9 +7,11 @@ uint64 per slot, in bytes from the start of the file; both are 2^64 - 1 where a 
 Source: zarr-specs, "Sharding codec", https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed
 """
 
+import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ CRC_BYTES = 4
 CRC32C_RESIDUE = 0x48674BC7
 
 Decoder = Callable[[memoryview, np.ndarray], Any]
+
+REPAIR = "run the conversion again to repair it"
 
 
 def encode_sample(frames: np.ndarray, codec: Codec) -> bytes:
@@ -90,6 +94,37 @@ def shard_parts(samples: Sequence[bytes | None], *, slots: int) -> list[bytes]:
     return [sample for sample in samples if sample is not None] + [end]
 
 
+@dataclass(frozen=True)
+class MappedShard:
+    """A shard file in memory.
+
+    Attributes:
+        map: Its bytes.
+        index: Offset and length in bytes of each slot; length 0 where it is empty.
+    """
+
+    map: mmap.mmap
+    index: list[tuple[int, int]]
+
+
+def map_shard(path: Path, *, slots: int) -> MappedShard:
+    """Map a shard file and check its index.
+
+    Raises:
+        StoreError: It is absent, cut off, or its index is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = size - index_bytes(slots)
+            if start < 0:
+                raise StoreError(f"{path}: {size} bytes are too few for a shard; {REPAIR}")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; {REPAIR}") from error
+    return MappedShard(mapped, parse_index(mapped[start:], slots=slots, index_offset=start, where=path))
+
+
 def parse_index(stored: bytes, *, slots: int, index_offset: int, where: Path) -> list[tuple[int, int]]:
     """Check a shard's index and return (offset, length) of each slot in bytes; length 0 where it is empty.
 
@@ -100,9 +135,7 @@ def parse_index(stored: bytes, *, slots: int, index_offset: int, where: Path) ->
         where: The shard's file, for messages.
     """
     if not crc_is_right(stored):
-        raise StoreError(
-            f"{where}: checksum of the shard index is wrong; run the conversion again to repair it"
-        )
+        raise StoreError(f"{where}: checksum of the shard index is wrong; {REPAIR}")
     table = np.frombuffer(stored, "<u8", 2 * slots).reshape(slots, 2)
     offsets, lengths = table[:, 0], table[:, 1]
     empty = (offsets == EMPTY) & (lengths == EMPTY)
@@ -114,8 +147,7 @@ def parse_index(stored: bytes, *, slots: int, index_offset: int, where: Path) ->
         slot = int(np.argmax(outside))
         raise StoreError(
             f"{where}: slot {slot} of the shard index points to bytes {offsets[slot]} to "
-            f"{int(offsets[slot]) + int(lengths[slot])}, the samples end at {index_offset}; "
-            "run the conversion again to repair it"
+            f"{int(offsets[slot]) + int(lengths[slot])}, the samples end at {index_offset}; {REPAIR}"
         )
     return [
         (0, 0) if is_empty else (int(offset), int(length))

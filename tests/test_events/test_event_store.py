@@ -25,7 +25,7 @@ from events.store import event_task
 from events.store import shard as shard_module
 from events.store.attributes import read_attributes, write_attributes
 from events.store.event_check import check_event_store
-from events.store.event_layout import SHARD
+from events.store.event_layout import CHUNK, SHARD
 from events.store.event_reader import EventStore
 from events.store.event_writer import convert_events
 from events.store.millisecond_index import MillisecondIndex
@@ -90,8 +90,12 @@ def test_events_come_back_and_zarr_reads_them(store):
     group = zarr.open_group(store, mode="r")
     start, n = group["first_event"][2], group["n_events"][2]
     assert start % SHARD == 0
-    for name in ("t", "x", "y", "p"):
-        np.testing.assert_array_equal(group[name][start : start + n], opened.recording(2).read()[name])
+    events, xp = opened.recording(2).read(), group["xp"][start : start + n]
+    t = group["chunk_t0"][start // CHUNK] + np.cumsum(group["dt"][start : start + n])
+    for name, values in (("t", t), ("x", xp >> 1), ("y", group["y"][start : start + n]), ("p", xp & 1)):
+        np.testing.assert_array_equal(values, events[name])
+    assert (xp.dtype, group["y"].dtype, group["dt"].dtype) == (np.uint8, np.uint8, np.int32)
+    assert list((store / "high").glob("c.*")) == []
     assert group["status"][:].tolist().count(2) == 1
 
 
@@ -185,7 +189,7 @@ write = os.write
 
 def dying_write(descriptor, data):
     # A column of the third recording: its temporary file is there but not yet in place.
-    if "/parts/2.x.0" in os.readlink(f"/proc/self/fd/{descriptor}"):
+    if "/parts/2.xp.0" in os.readlink(f"/proc/self/fd/{descriptor}"):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(descriptor, data)
 
@@ -251,12 +255,12 @@ def test_a_failed_recording_that_can_be_read_now_moves_all_behind_it(tree, store
 def test_a_damaged_shard_is_found_and_made_again(tree, store, tmp_path, damage):
     path = tmp_path / "damaged.zarr"
     shutil.copytree(store, path)
-    shard = path / "x" / "c.3"
+    shard = path / "xp" / "c.3"
     stored_bytes = damage_file(shard, damage)
     expected = {
-        "flip": "x/c.3: CRC-32C of the file differs",
-        "cut": f"x/c.3: {stored_bytes - 1} bytes, expected {stored_bytes}",
-        "delete": r"x/c.3: missing, of recording 4 (dog/1.aedat)",
+        "flip": "xp/c.3: CRC-32C of the file differs",
+        "cut": f"xp/c.3: {stored_bytes - 1} bytes, expected {stored_bytes}",
+        "delete": r"xp/c.3: missing, of recording 4 (dog/1.aedat)",
     }
     problems = check_event_store(path).problems
     assert len(problems) == 1
@@ -292,7 +296,7 @@ def test_full_disk_is_one_line_no_failed_recording_and_resumable(tree, store, tm
         return write(descriptor, data)
 
     monkeypatch.setattr(shard_module.os, "write", full_disk)
-    with pytest.raises(StoreError, match=r"parts/4\.t\.0: cannot write: No space left .* same command"):
+    with pytest.raises(StoreError, match=r"parts/4\.dt\.0: cannot write: No space left .* same command"):
         convert_events(list_tree(tree), path)
     assert list(path.rglob("*.tmp")) == []
     monkeypatch.undo()
@@ -303,7 +307,7 @@ def test_full_disk_is_one_line_no_failed_recording_and_resumable(tree, store, tm
 def test_a_damaged_chunk_is_named(store, tmp_path):
     path = tmp_path / "damaged.zarr"
     shutil.copytree(store, path)
-    shard = path / "t" / "c.0"
+    shard = path / "dt" / "c.0"
     content = bytearray(shard.read_bytes())
     content[50] ^= 1
     shard.write_bytes(content)
