@@ -1,13 +1,36 @@
 """The bytes of a file in order, through one buffer that is used again and again."""
 
 import os
+from typing import Any
 
 import numpy as np
+from numba import njit, types
 
 from events.readers.source import Source, open_descriptor
 
 # Bytes read at a time: enough that the call costs nothing, few enough to stay in the cache.
 READ_BYTES = 1 << 19
+
+# ssize_t pread(int, void *, size_t, off_t), of the C library.
+pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+
+
+@njit(cache=True, nogil=True)
+def read_on(descriptor: int, raw: np.ndarray, stop: int, arrived: int, end: int) -> int:
+    """Read once into the free end of a window's buffer, within a compiled loop that needs no Python.
+
+    Args:
+        descriptor: Of the window, not -1.
+        raw: Its buffer, shape [n], uint8.
+        stop: First byte in it not yet read.
+        arrived: Byte of the file that belongs there.
+        end: First byte of the file that is not to be read.
+
+    Returns:
+        How many bytes were read; 0 or less where `ByteWindow.have` is to try, and to say what is wrong.
+    """
+    count = min(len(raw) - stop, end - arrived)
+    return int(pread(descriptor, raw.ctypes.data + np.uintp(stop), np.uintp(count), arrived))
 
 
 class ByteWindow:
@@ -54,6 +77,19 @@ class ByteWindow:
     def left(self) -> int:
         """Bytes of the file that are not yet used."""
         return self.end - self.position
+
+    @property
+    def descriptor(self) -> int:
+        """File open at the next bytes, for `read_on`; -1 where there are none, or they come otherwise."""
+        if self._source.open_ended or not len(self._source.head) <= self._next < self.end:
+            return -1
+        if self._descriptor is None:
+            self._descriptor = open_descriptor(self._source.path)
+        return self._descriptor
+
+    def go_on(self, at: int, stop: int, arrived: int) -> None:
+        """Stand where a compiled loop stopped that has called `read_on`."""
+        self.at, self.stop, self._next = at, stop, arrived
 
     def have(self, wanted: int) -> bool:
         """Read on until `wanted` bytes are there; False, with what is left, where the file ends before."""
@@ -115,9 +151,7 @@ class ByteWindow:
         elif self._source.open_ended:
             done = self._source.read_into(target.data, self._next)
         else:
-            if self._descriptor is None:
-                self._descriptor = open_descriptor(self._source.path)
-            done = os.preadv(self._descriptor, [target.data], self._next)
+            done = os.preadv(self.descriptor, [target.data], self._next)
         if done == 0:  # the end of a live source, or somebody cut the file while it was read
             self.end = self._next
         self.stop += done

@@ -94,7 +94,7 @@ def decode(
         else:
             longest = min(2 * longest, BLOCK_RECORDS)
         end = at + count * size
-        at, n, damaged = decode_singly(raw, at, end, out, n, layout, clock, counts, policy, trusted)
+        at, n, damaged = decode_singly(raw, at, end, out, n, layout, clock, counts, policy, position, trusted)
         trusted = False
         if damaged and (policy != SALVAGE or stop - at < enough):
             return at, n, True
@@ -115,6 +115,7 @@ def decode_singly(
     clock: np.ndarray,
     counts: np.ndarray,
     policy: int,
+    position: int,
     trusted: bool,
 ) -> tuple[int, int, bool]:
     """Decode whole records one by one, from event n on, up to a damaged one; there is room for all."""
@@ -137,16 +138,16 @@ def decode_singly(
             return at, n, True
         else:
             counts[OUT_OF_SENSOR] += 1
-            note_damage(counts, at)
+            note_damage(counts, position + at)
         trusted = False
         at += size
     return at, n, False
 
 
 @njit(cache=True, nogil=True)
-def note_damage(counts: np.ndarray, at: int) -> None:
-    """Remember where in the buffer the first damage is."""
-    counts[FIRST_DAMAGE] = at if counts[FIRST_DAMAGE] < 0 else counts[FIRST_DAMAGE]
+def note_damage(counts: np.ndarray, position: int) -> None:
+    """Remember where in the file the first damage is."""
+    counts[FIRST_DAMAGE] = position if counts[FIRST_DAMAGE] < 0 else counts[FIRST_DAMAGE]
 
 
 @njit(cache=True, nogil=True)
@@ -174,16 +175,16 @@ def salvage(
     search_stop = min(stop, at + abs(enough))
     found = find_run(raw, at, search_stop, layout, counts, position, enough <= 0 and search_stop == stop)
     if found >= 0 and (found - at) % size != 0:
-        note_damage(counts, at)
+        note_damage(counts, position + at)
         counts[SKIPPED] += found - at
         return found, False
     if records_in_step(raw, at, stop, 1, layout) == 0:
-        note_damage(counts, at)
+        note_damage(counts, position + at)
         counts[OUT_OF_SENSOR] += 1
         return at + size, False
     previous = clock[RAW_US] - counts[MARKERS] * layout.marker_us
     if found > at and not in_order(raw, at, found, previous, layout):
-        note_damage(counts, at)
+        note_damage(counts, position + at)
         counts[SKIPPED] += size
         return at + size, False
     return at, True

@@ -1,14 +1,14 @@
 """One pass over a file of records of fixed length, in bounded memory, under a damage policy."""
 
-import os
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from events.errors import DamagedRecording
+from events.readers.byte_window import ByteWindow
 from events.readers.record_clock import BACKWARD, LARGEST_BACKWARD_US, WRAPS
-from events.readers.record_decode import decode
+from events.readers.record_file import decode_file
 from events.readers.record_layout import (
     COUNTS_LENGTH,
     FIRST_DAMAGE,
@@ -18,11 +18,8 @@ from events.readers.record_layout import (
     STRICT,
     RecordLayout,
 )
-from events.readers.source import Source, open_descriptor
+from events.readers.source import Source
 from events.recording import FileReport
-
-# Bytes read at a time: enough that the call costs nothing, few enough to stay in the second-level cache.
-RAW_BYTES = 1 << 18
 
 # How far `salvage` looks for plausible records around a doubtful one; beyond, it goes on record by record.
 SEARCH_BYTES = 1 << 12
@@ -81,18 +78,12 @@ class RecordPass:
         self._policy = policy
         self._report = report
         self._counts = place.counts.copy()
-        size = -(-min(RAW_BYTES, max(end - place.position, 1)) // 8) * 8
-        self._raw = np.empty(size, np.uint8)  # raw[_at:_stop] is read and not yet decoded
-        self._at = 0
-        self._stop = 0
-        self._next = place.position  # byte of the file that belongs at raw[_stop]
-        self._end = end
-        self._descriptor: int | None = None
+        self._window = ByteWindow(source, place.position, end)
 
     @property
     def place(self) -> RecordPlace:
         """Where the pass stands."""
-        return RecordPlace(self._position, self._clock.copy(), self._counts.copy())
+        return RecordPlace(self._window.position, self._clock.copy(), self._counts.copy())
 
     def __enter__(self) -> Self:
         """Return the pass itself."""
@@ -102,9 +93,7 @@ class RecordPass:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._window.close()
 
     def fill(self, out: np.ndarray) -> int:
         """Decode the next events into `out`, EVENT_DTYPE; return how many.
@@ -115,32 +104,35 @@ class RecordPass:
             DamagedRecording: There is damage and the policy is STRICT.
         """
         words = out.view(np.int64)
+        window, size = self._window, self._layout.record_bytes
         n = 0
         # What arrives live is delivered as it comes, and waited for only where there is nothing yet.
         live = self._source.open_ended
-        while n < len(out) and (not (live and n) or self._stop - self._at >= self._layout.record_bytes):
-            if not self._have(self._layout.record_bytes):
-                break
-            self._at, written, damaged = decode(
-                self._raw,
-                self._at,
-                self._stop,
+        while n < len(out) and (not (live and n) or window.stop - window.at >= size) and window.have(size):
+            at, stop, arrived, written, damaged = decode_file(
+                window.descriptor,
+                window.raw,
+                window.at,
+                window.stop,
+                window.arrived,
+                window.end,
                 words[2 * n :],
                 self._bits,
                 self._clock,
                 self._counts,
                 self._policy,
-                self._next - self._stop,
-                SEARCH_BYTES if self._next < self._end else -SEARCH_BYTES,
+                SEARCH_BYTES,
             )
+            window.go_on(at, stop, arrived)
+            if stop - at < SEARCH_BYTES:
+                window.realign()  # what a search has moved to an odd byte
             n += written
-            self._note_first_damage()
             if damaged and self._policy == STRICT and n > 0:
                 break  # first deliver what is good; the next call comes back to it
             if damaged and self._policy == STRICT:
                 self._raise_damage()
             if damaged:
-                self._have(SEARCH_BYTES)
+                window.have(SEARCH_BYTES)
         self._update_report(out[:n])
         return n
 
@@ -150,62 +142,19 @@ class RecordPass:
         Raises:
             DamagedRecording: Something is left and the policy is STRICT.
         """
-        size = self._layout.record_bytes
-        if self._have(size) and self._policy == STRICT:
+        window, size = self._window, self._layout.record_bytes
+        if window.have(size) and self._policy == STRICT:
             self._raise_damage()
-        left = self._stop - self._at
+        left = window.stop - window.at
         if left == 0:
             return
-        self._damage_at(self._position)
+        self._damage_at(window.position)
         if self._policy == STRICT:
             raise DamagedRecording(
-                f"{self._source.path}: byte {self._position}: the file ends inside a record, "
+                f"{self._source.path}: byte {window.position}: the file ends inside a record, "
                 f"{left} of {size} bytes; read with damage 'skip' to leave it out"
             )
         self._report.partial_records = 1
-
-    @property
-    def _position(self) -> int:
-        """Byte of the file that comes next."""
-        return self._next - (self._stop - self._at)
-
-    def _have(self, wanted: int) -> bool:
-        """Read on until `wanted` bytes are there; False where the file ends before."""
-        if self._stop - self._at >= wanted:
-            return True
-        left = self._stop - self._at
-        self._raw[:left] = self._raw[self._at : self._stop]
-        self._at, self._stop = 0, left
-        while self._stop < wanted and self._next < self._end:
-            self._read_on()
-        return self._stop >= wanted
-
-    def _read_on(self) -> None:
-        """Read once into the free end of the buffer."""
-        count = min(len(self._raw) - self._stop, self._end - self._next)
-        target = self._raw[self._stop : self._stop + count]
-        head = self._source.head
-        if self._next < len(head):
-            piece = np.frombuffer(head, np.uint8, offset=self._next)[:count]
-            target[: len(piece)] = piece
-            done = len(piece)
-        elif self._source.open_ended:
-            done = self._source.read_into(target.data, self._next)
-        else:
-            if self._descriptor is None:
-                self._descriptor = open_descriptor(self._source.path)
-            done = os.preadv(self._descriptor, [target.data], self._next)
-        if done == 0:  # the end of a live source, or somebody cut the file while it was read
-            self._end = self._next
-        self._stop += done
-        self._next += done
-
-    def _note_first_damage(self) -> None:
-        """Turn the kernel's offset in the buffer into one in the file."""
-        offset = int(self._counts[FIRST_DAMAGE])
-        if offset >= 0 and self._report.first_damage_byte is None:
-            self._report.first_damage_byte = self._next - (self._stop - offset)
-        self._counts[FIRST_DAMAGE] = -1
 
     def _damage_at(self, position: int) -> None:
         """Remember where the first damage is."""
@@ -214,10 +163,11 @@ class RecordPass:
 
     def _raise_damage(self) -> None:
         """Raise for the damaged record that comes next."""
-        self._damage_at(self._position)
-        record = self._raw[self._at : self._at + self._layout.record_bytes].tobytes().hex(" ")
+        window = self._window
+        self._damage_at(window.position)
+        record = window.raw[window.at : window.at + self._layout.record_bytes].tobytes().hex(" ")
         raise DamagedRecording(
-            f"{self._source.path}: byte {self._position}: record {record} is no event of a sensor of "
+            f"{self._source.path}: byte {window.position}: record {record} is no event of a sensor of "
             f"{self._layout.height}x{self._layout.width}; read with damage 'skip' to leave it out"
         )
 
@@ -225,10 +175,12 @@ class RecordPass:
         """Bring the report up to the events just delivered."""
         report = self._report
         report.events += len(events)
+        if self._counts[FIRST_DAMAGE] >= 0:
+            self._damage_at(int(self._counts[FIRST_DAMAGE]))
         report.bytes_skipped = int(self._counts[SKIPPED])
-        report.bytes_read = self._position - report.bytes_skipped
+        report.bytes_read = self._window.position - report.bytes_skipped
         if self._source.open_ended:
-            report.bytes_total = self._next
+            report.bytes_total = self._window.arrived
         report.special_events = int(self._counts[SPECIAL])
         report.out_of_sensor = int(self._counts[OUT_OF_SENSOR])
         report.backward_steps = int(self._clock[BACKWARD])
