@@ -40,5 +40,6 @@ def compare_masks(
     for control in ("shuffled", "swapped"):
         with control_gates(network, control):
             accuracy[control] = evaluate_network(experiment, network, store, indices)["accuracy"]
-    kind = settings.kind if settings.random == "no" else f"random channels, {settings.random}"
+    entries = "patches" if settings.kind == "spatial" else "channels"
+    kind = settings.kind if settings.random == "no" else f"random {entries}, {settings.random}"
     return {"kind": kind, "accuracy": accuracy, "blocks": len(gate_layers(network)), **own["gates"]}

@@ -13,7 +13,7 @@ from snn.sparsity.gates import (
     Control,
     LearnedGate,
     PartialSumGate,
-    RandomChannels,
+    RandomGate,
     SpatialGate,
     SqueezeGate,
 )
@@ -62,7 +62,7 @@ def make_gate(conv: nn.Conv2d, settings: SparsitySettings, *, layer: str) -> Lea
     """Return a gate for a convolution; `layer` names it in messages."""
     sizes = (conv.in_channels, conv.out_channels)
     if settings.random != "no":
-        return RandomChannels(conv.out_channels, settings)
+        return RandomGate(settings)
     if settings.kind == "channel_gating":
         return PartialSumGate(conv, settings, layer=layer)
     kinds = {"channel_predictor": ChannelPredictor, "channel": SqueezeGate, "spatial": SpatialGate}

@@ -4,6 +4,7 @@ A decision belongs to one sample and one step. In training everything is compute
 is also looked at; what a gate saves, it saves in evaluation, on a machine that can leave it out.
 """
 
+import math
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Literal, cast
@@ -17,7 +18,7 @@ from snn.layers import Gate, Gated, convolve
 from snn.sparsity import reference
 from snn.sparsity.settings import SparsitySettings
 from snn.sparsity.targets import (
-    kept_channels,
+    kept_entries,
     largest_after_norm,
     mean_after_norm,
     prune_fraction,
@@ -160,7 +161,7 @@ class ChannelPredictor(LearnedGate):
         """Return 1 for channels to compute, for logits [T, B, C]; see `SparsitySettings.target`."""
         if self.keeps_what_is_likely:
             return (logits > 0).to(logits.dtype)
-        return reference.keep_largest(logits, kept_channels(logits.shape[2], self.settings.share))
+        return reference.keep_largest(logits, kept_entries(logits.shape[2], self.settings.share))
 
     def target(self, y: Tensor, norm: nn.Module) -> Tensor:
         """Return which channels are to be kept, shape [T, B, C], for what the convolution gave."""
@@ -174,31 +175,43 @@ class ChannelPredictor(LearnedGate):
         return keep.unflatten(0, y.shape[:2])
 
 
-class RandomChannels(LearnedGate):
-    """Channels by chance, for comparison: as many as target `prune_fraction` keeps.
+class RandomGate(LearnedGate):
+    """Channels or patches by chance, for comparison: always as many as the kind it stands for is to keep.
 
     Attributes:
-        order: Numbers that say which channels are kept where they are fixed, the largest, shape [C].
+        seed: What is kept where it is fixed is drawn with this, int64.
     """
 
-    order: Tensor
+    seed: Tensor
 
-    def __init__(self, channels: int, settings: SparsitySettings) -> None:
+    def __init__(self, settings: SparsitySettings) -> None:
         super().__init__(replace(settings, warm_up_batches=0))
-        self.count = kept_channels(channels, settings.share)
-        self.register_buffer("order", torch.rand(channels))
+        self.register_buffer("seed", torch.randint(2**31, ()))
 
     def forward(
         self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
     ) -> Gated:
-        """Run the convolution and draw channels; see `snn.layers.Gate`."""
-        order = self.order.expand(*x.shape[:2], -1)
+        """Run the convolution and draw channels or patches; see `snn.layers.Gate`."""
+        y = convolve(x, conv, book)
+        if self.settings.kind != "spatial":
+            kept = self.drawn(x, (y.shape[2],))
+            return Gated(y, kept, kept, None)
+        kept = self.drawn(x, (1, *patches_of(y, self.settings.patch)))
+        return Gated(y, _spread(kept, y, self.settings), kept, None)
+
+    def drawn(self, x: Tensor, entries: tuple[int, ...]) -> Tensor:
+        """Return decisions [T, B, *entries] for x [T, B, ...]."""
+        steps, samples = x.shape[:2]
+        count = math.prod(entries)
         if self.settings.random == "drawn":
             # In evaluation always the same ones, so that a result can be had again.
             generator = None if self.training else torch.Generator().manual_seed(0)
-            order = torch.rand(order.shape, generator=generator).to(x.device)
-        kept = self.settled(reference.keep_largest(order, self.count), self.warm())
-        return Gated(convolve(x, conv, book), kept, kept, None)
+            order = torch.rand(steps, samples, count, generator=generator)
+        else:
+            generator = torch.Generator().manual_seed(int(self.seed))
+            order = torch.rand(count, generator=generator).expand(steps, samples, -1)
+        kept = reference.keep_largest(order.to(x.device), kept_entries(count, self.settings.share))
+        return self.settled(kept.unflatten(2, entries), self.warm())
 
 
 class SqueezeGate(LearnedGate):
@@ -249,17 +262,13 @@ class SpatialGate(LearnedGate):
         self, x: Tensor, conv: nn.Conv2d, norm: nn.Module, *, book: tuple[float, ...] | None = None
     ) -> Gated:
         """Run the convolution and decide by patch; see `snn.layers.Gate`."""
-        y, warm, patch = convolve(x, conv, book), self.warm(), self.settings.patch
-        output_hw = (y.shape[3], y.shape[4])
-        patches = (-(-output_hw[0] // patch), -(-output_hw[1] // patch))
+        y, warm = convolve(x, conv, book), self.warm()
+        patches = patches_of(y, self.settings.patch)
         weight, bias = self.conv.weight, self.conv.bias
         logits = reference.patch_logits(x.flatten(0, 1), weight, bias, patches=patches).float()
         kept = self.settled(_drawn(self, logits, SPATIAL_TEMPERATURE).unflatten(0, x.shape[:2]), warm)
-        mask = reference.spread(
-            kept.flatten(0, 1), patch=patch, output_hw=output_hw, published=self.settings.published
-        )
         loss = self.budget_loss(reference.certain_gate(logits, temperature=SPATIAL_TEMPERATURE), warm)
-        return Gated(y, mask.unflatten(0, x.shape[:2]), kept, loss)
+        return Gated(y, _spread(kept, y, self.settings), kept, loss)
 
 
 class PartialSumGate(LearnedGate):
@@ -313,6 +322,20 @@ class PartialSumGate(LearnedGate):
         blocks = [rows[group].chunk(parts, dim=1)[group] for group in range(parts)]
         partial = _convolve(x, torch.cat(blocks), conv, groups=parts)
         return partial, _convolve(x, weight, conv) - partial
+
+
+def patches_of(y: Tensor, patch: int) -> tuple[int, int]:
+    """Return how many patches of patch x patch places the maps of y [..., H, W] have; the last may be cut."""
+    return -(-y.shape[-2] // patch), -(-y.shape[-1] // patch)
+
+
+def _spread(kept: Tensor, y: Tensor, settings: SparsitySettings) -> Tensor:
+    """Return decisions on patches as a mask for y [T, B, C, H, W]."""
+    output_hw = (y.shape[3], y.shape[4])
+    mask = reference.spread(
+        kept.flatten(0, 1), patch=settings.patch, output_hw=output_hw, published=settings.published
+    )
+    return mask.unflatten(0, y.shape[:2])
 
 
 def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d, *, groups: int = 1) -> Tensor:

@@ -40,8 +40,8 @@ class SparsitySettings:
         warm_up_batches: Training batches in which everything is kept. Predictors learn their target
             meanwhile; with `top_mass`, whose number of channels is theirs to decide, to keep all.
         random: Masks by chance for comparison, of the same kept share: `drawn` anew for every sample and
-            step, or `fixed` channels of each layer. For `channel_predictor` with target `prune_fraction`.
-            They have nothing to learn, and so no warm-up.
+            step, or `fixed` channels or patches of each layer. For `channel_predictor` with target
+            `prune_fraction`, `channel` and `spatial`. They have nothing to learn, and so no warm-up.
         grid: A `channel_predictor` sees the mean of each input channel over grid x grid parts of its map; 1
             is over the whole map, which says little about where a convolution's largest value will be.
         patch: Places of a `spatial` gate's patch, in each direction.
@@ -116,10 +116,11 @@ class SparsitySettings:
                 f"sparsity.target: found 'prune_fraction' with kind {self.kind!r}, expected kind "
                 "'channel_predictor'; others are given their share by ratio alone"
             )
-        if self.random != "no" and self.target != "prune_fraction":
+        if self.random != "no" and (self.keeps_mass or self.kind == "channel_gating" or self.published):
             raise SparsityError(
                 f"sparsity.random: found {self.random!r} with kind {self.kind!r}, target {self.target!r}, "
-                "expected 'channel_predictor' and 'prune_fraction', whose share is known beforehand"
+                f"published {str(self.published).lower()}, expected kind 'channel_predictor' with target "
+                "'prune_fraction', 'channel' or 'spatial', not published: what they keep is known beforehand"
             )
 
     @property

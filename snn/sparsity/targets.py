@@ -52,9 +52,9 @@ def top_mass(scores: Tensor, ratio: float, *, published: bool = False) -> Tensor
     return torch.zeros_like(scores).scatter(1, order, keep.to(scores.dtype))
 
 
-def kept_channels(channels: int, ratio: float) -> int:
-    """Return how many of so many channels are left where a share of them is dropped, rounded down."""
-    return channels - int(ratio * channels)
+def kept_entries(entries: int, ratio: float) -> int:
+    """Return how many of so many channels or patches are left where a share is dropped, rounded down."""
+    return entries - int(ratio * entries)
 
 
 def prune_fraction(scores: Tensor, ratio: float) -> Tensor:
@@ -68,7 +68,7 @@ def prune_fraction(scores: Tensor, ratio: float) -> Tensor:
         1 for kept channels and 0 for others, shape [N, C].
     """
     order = scores.argsort(dim=1, stable=True)
-    dropped = scores.shape[1] - kept_channels(scores.shape[1], ratio)
+    dropped = scores.shape[1] - kept_entries(scores.shape[1], ratio)
     keep = torch.ones_like(scores).scatter(1, order[:, :dropped], 0.0)
     return keep * (scores > NOTHING).to(scores.dtype)
 

@@ -389,6 +389,20 @@ def test_random_channels_keep_their_share_fixed_or_drawn():
         assert record.loss() is None
 
 
+def test_random_patches_keep_their_share_fixed_or_drawn():
+    x = torch.rand(3, 5, 8, 7, 6)
+    for random in ("fixed", "drawn"):
+        block = block_with_gate(8, 10, settings=SparsitySettings(kind="spatial", random=random)).eval()
+        with record_gates(block) as record:
+            gated = block.gate(x, block.conv, block.norm)
+        assert gated.kept.shape == (3, 5, 1, 4, 3)
+        assert set(gated.kept.sum(dim=(2, 3, 4)).flatten().tolist()) == {6}
+        assert torch.equal(gated.mask[..., 0::2, 0::2], gated.kept)
+        assert gated.mask.shape == (3, 5, 1, 7, 6)
+        assert (record.changes_between_samples()["gate"] > 0.2) == (random == "drawn")
+        block.gate(torch.rand(1, 2, 8, 3, 3), block.conv, block.norm)  # maps of another size
+
+
 def test_controls_deal_the_same_number_to_others():
     block = block_with_gate(8, 12, settings=half()).eval()
     x = torch.rand(2, 6, 8, 4, 4)
@@ -496,6 +510,11 @@ def test_without_weight_gates_stay_as_they_were_drawn():
         ),
         ({"kind": "spatial", "learn_from_task": True}, r"sparsity\.learn_from_task: found true with kind"),
         ({"kind": "channel_predictor", "random": "fixed"}, r"sparsity\.random: found 'fixed' with kind"),
+        ({"kind": "channel_gating", "random": "fixed"}, r"sparsity\.random: found 'fixed' with kind"),
+        (
+            {"kind": "spatial", "random": "drawn", "published": True},
+            r"sparsity\.random: found 'drawn' with kind 'spatial', .* published true",
+        ),
         ({"kind": "channel", "loss_weight": float("nan")}, r"sparsity\.loss_weight: found nan"),
         (
             {"kind": "channel", "warm_up_batches": -1},
