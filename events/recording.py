@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from events.errors import ConfigError, DamagedRecording
+from events.memory import allocate
 from events.seek import BLOCK_EVENTS, Range, SeekIndex, read_range
 from events.stream import MOST_EMPTY_WINDOWS, by_count, by_duration
 
@@ -140,25 +141,33 @@ class EventBuffer:
     """Memory for the events of one recording after another.
 
     The first touch of new memory takes longer than decoding into it, so who reads many recordings keeps
-    one buffer for all of them.
+    one buffer for all of them. Where nobody does, `events.memory` finds memory that was read into before.
     """
 
     def __init__(self) -> None:
-        self._events = np.empty(0, EVENT_DTYPE)
+        self._events = new_events(0)
 
     def room(self, events: int) -> np.ndarray:
         """Return memory for that many events, shape [events], EVENT_DTYPE; voids what was there."""
         if len(self._events) < events:
-            self._events = np.empty(max(events, 2 * len(self._events)), EVENT_DTYPE)
+            most = max(events, 2 * len(self._events))
+            self._events = new_events(0)  # so that its memory can be part of the new
+            self._events = new_events(most)
         return self._events[:events]
 
     def grow(self, events: int, *, kept: int) -> np.ndarray:
         """Return memory for at least that many events, in which the first `kept` are as they were."""
         if len(self._events) < events:
-            grown = np.empty(max(events, 2 * len(self._events)), EVENT_DTYPE)
-            grown[:kept] = self._events[:kept]
+            grown = new_events(max(events, 2 * len(self._events)))
+            # Whole words: NumPy copies records with gaps field by field.
+            grown[:kept].view(np.int64)[:] = self._events[:kept].view(np.int64)
             self._events = grown
         return self._events
+
+
+def new_events(events: int) -> np.ndarray:
+    """Return memory for so many events, shape [events], EVENT_DTYPE."""
+    return allocate(events * EVENT_DTYPE.itemsize).view(EVENT_DTYPE)
 
 
 class Bookmark(NamedTuple):
@@ -343,8 +352,7 @@ class Recording(ABC):
 
     def read(self) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        parts = [chunk.view(np.int64).copy() for chunk in self.chunks()]
-        return np.concatenate([np.empty(0, np.int64), *parts]).view(EVENT_DTYPE)
+        return self.read_into(EventBuffer())
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Return all events, shape [N], EVENT_DTYPE, in memory that the next call with `buffer` overwrites.
@@ -354,7 +362,6 @@ class Recording(ABC):
         events = 0
         for chunk in self.chunks():
             room = buffer.grow(events + len(chunk), kept=events)
-            # Whole words: NumPy copies records with gaps field by field.
             room[events : events + len(chunk)].view(np.int64)[:] = chunk.view(np.int64)
             events += len(chunk)
         return buffer.room(events)

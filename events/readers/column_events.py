@@ -202,10 +202,6 @@ class ColumnRecording(Recording):
         """Yield the events in file order, at most `max_events` at a time; see `Recording.decode_chunks`."""
         yield from self._decode(self._start(), max_events, self._room.room)
 
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return self.read_into(EventBuffer())
-
     def read_into(self, buffer: EventBuffer) -> np.ndarray:
         """Return all events in memory that the next call overwrites; see `Recording.read_into`."""
         buffer.room(self._likely_events)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
+from numba import njit
 
 from events.errors import ConfigError
 from events.readers.source import Source
@@ -14,11 +15,13 @@ from events.recording import (
     DEFAULT_CHUNK_EVENTS,
     EVENT_DTYPE,
     Bookmark,
-    EventBuffer,
     ReadOptions,
     Recording,
 )
 
+
+# Events decoded at a time where only the largest row and column are wanted: they stay in the cache.
+SCRATCH_EVENTS = 1 << 16
 
 class Pass(Protocol):
     """One pass over a file; how much is asked for at a time changes nothing that it delivers or counts."""
@@ -87,10 +90,6 @@ class PassRecording(Recording):
                 yield out[:n]
             reading.finish()
 
-    def read(self) -> np.ndarray:
-        """Return all events, shape [N], EVENT_DTYPE. Raises as `chunks` does."""
-        return super().read() if self._source.open_ended else self.read_into(EventBuffer())
-
 
 def check_room(max_events: int) -> None:
     """Raise ConfigError unless chunks have room for an event."""
@@ -103,12 +102,20 @@ def lenient(options: ReadOptions) -> ReadOptions:
     return options if options.damage == "salvage" else replace(options, damage="skip")
 
 
-def last_row_and_column(reading: Pass, *, room: int) -> tuple[int, int]:
+def last_row_and_column(reading: Pass, *, room: int = SCRATCH_EVENTS) -> tuple[int, int]:
     """Return the largest y and x of a pass, 0 without events, decoding at most `room` events at a time."""
     last_y = last_x = 0
     out = np.empty(room, EVENT_DTYPE)
     with reading:
         while n := reading.fill(out):
-            last_y = max(last_y, int(out["y"][:n].max()))
-            last_x = max(last_x, int(out["x"][:n].max()))
+            last_y, last_x = larger_pixel(out[:n].view(np.int64), last_y, last_x)
+    return last_y, last_x
+
+
+@njit(cache=True, nogil=True)
+def larger_pixel(words: np.ndarray, last_y: int, last_x: int) -> tuple[int, int]:
+    """Return the largest y and x of events, two words each, shape [2 n], int64, and of those before."""
+    for i in range(len(words) // 2):
+        last_x = max(last_x, words[2 * i + 1] & 0xFFFF)
+        last_y = max(last_y, (words[2 * i + 1] >> 16) & 0xFFFF)
     return last_y, last_x
