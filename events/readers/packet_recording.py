@@ -1,15 +1,15 @@
 """A recording made of packets of events among other packets: AEDAT 3 and AEDAT 4."""
 
 from abc import abstractmethod
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from events.errors import ConfigError
+from events.readers.once import Once
 from events.readers.pass_recording import Pass, PassRecording, last_row_and_column, lenient
 from events.readers.source import Source
-from events.recording import DEFAULT_CHUNK_EVENTS, EventBuffer, FileReport, ReadOptions
+from events.recording import EventBuffer, FileReport, ReadOptions
 
 # Bytes of an event in a file at the least, as far as room for all of them goes: a guess that may be too high.
 EVENT_BYTES = 4
@@ -58,8 +58,8 @@ class PacketRecording(PassRecording):
     def _pass(self, sensor_hw: tuple[int, int], options: ReadOptions, report: FileReport) -> PacketPass:
         """Return a pass over the file that fills a report."""
 
-    @cached_property
-    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+    @Once
+    def sensor_hw(self) -> tuple[int, int]:
         """Height and width in pixels; where nothing says them, just large enough for every event."""
         if self._sensor_hw is not None:
             return self._sensor_hw
@@ -68,7 +68,7 @@ class PacketRecording(PassRecording):
                 f"{self.path}: does not say how large its sensor is, and cannot be read twice; give sensor_hw"
             )
         reading = self._pass(self._largest_hw, lenient(self._options), FileReport("", self.format))
-        last_y, last_x = last_row_and_column(reading, room=DEFAULT_CHUNK_EVENTS)
+        last_y, last_x = last_row_and_column(reading)
         return last_y + 1, last_x + 1
 
     def _new_pass(self) -> PacketPass:

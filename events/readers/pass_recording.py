@@ -19,9 +19,9 @@ from events.recording import (
     Recording,
 )
 
-
 # Events decoded at a time where only the largest row and column are wanted: they stay in the cache.
 SCRATCH_EVENTS = 1 << 16
+
 
 class Pass(Protocol):
     """One pass over a file; how much is asked for at a time changes nothing that it delivers or counts."""

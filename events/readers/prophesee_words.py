@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +10,8 @@ import numpy as np
 from events.errors import DamagedRecording
 from events.readers.byte_window import ByteWindow
 from events.readers.conventions import only_plain_conventions
-from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
+from events.readers.once import Once
+from events.readers.pass_recording import SCRATCH_EVENTS, PassRecording, last_row_and_column, lenient
 from events.readers.prophesee_clock import (
     BACKWARD,
     DAMAGED,
@@ -45,9 +45,6 @@ LOOKED_AT_WORDS = 64
 
 # Triggers kept at a time while they are collected.
 TRIGGER_ROOM = 4096
-
-# Events decoded at a time where only the triggers, or the size of the sensor, are wanted.
-SCRATCH_EVENTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -307,15 +304,15 @@ class WordRecording(PassRecording):
         self.encoding = encoding if encoding_of is None else encoding_of(header)
         self._sensor_hw = options.sensor_hw or header.sensor_hw
 
-    @cached_property
-    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+    @Once
+    def sensor_hw(self) -> tuple[int, int]:
         """Height and width in pixels; where nothing says them, just large enough for every event."""
         if self._sensor_hw is not None:
             return self._sensor_hw
         if self._source.open_ended:  # nothing can be read ahead
             return LARGEST_HW
         reading = self._pass(LARGEST_HW, lenient(self._options), FileReport("", self.format))
-        last_y, last_x = last_row_and_column(reading, room=SCRATCH_EVENTS)
+        last_y, last_x = last_row_and_column(reading)
         return last_y + 1, last_x + 1
 
     def read_into(self, buffer: EventBuffer) -> np.ndarray:

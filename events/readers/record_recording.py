@@ -1,23 +1,18 @@
 """A recording made of records of fixed length: AEDAT 1.0, AEDAT 2.0 and the 5-byte format."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from events.errors import DamagedRecording
-from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
+from events.readers.once import Once
+from events.readers.pass_recording import SCRATCH_EVENTS, PassRecording, last_row_and_column, lenient
 from events.readers.record_clock import HALF_WRAP_US, new_clock
 from events.readers.record_layout import IN_STEP_US, SALVAGE, SKIP, STRICT, RecordLayout
 from events.readers.record_pass import RecordPass, RecordPlace, first_place
 from events.readers.source import Source
-from events.recording import (
-    DEFAULT_CHUNK_EVENTS,
-    EventBuffer,
-    FileReport,
-    ReadOptions,
-)
+from events.recording import EventBuffer, FileReport, ReadOptions
 
 POLICIES = {"skip": SKIP, "strict": STRICT, "salvage": SALVAGE}
 
@@ -90,8 +85,8 @@ class RecordRecording(PassRecording):
         self._record_bytes = layout.record_bytes
         self._last_yx = layout.y_mask, layout.x_mask  # largest row and column that an address can say
 
-    @cached_property
-    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+    @Once
+    def sensor_hw(self) -> tuple[int, int]:
         """Height and width in pixels; guessed from the events, by reading them once, where not known."""
         if self._sensor_hw is not None:
             return self._sensor_hw
@@ -99,8 +94,7 @@ class RecordRecording(PassRecording):
             return self._guess_sensor(*self._last_yx)
         largest_hw = self._guess_sensor(*self._last_yx)
         reading = self._pass(largest_hw, lenient(self._options), FileReport("", self.format))
-        room = min(self.record_count, DEFAULT_CHUNK_EVENTS)
-        last_y, last_x = last_row_and_column(reading, room=room)
+        last_y, last_x = last_row_and_column(reading, room=min(self.record_count, SCRATCH_EVENTS))
         return self._guess_sensor(last_y, last_x)
 
     @property

@@ -8,13 +8,13 @@ Times are those of the events: since 1970 in an EventArray, the sensor's own clo
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from events.errors import ConfigError, UnknownFormat, did_you_mean
 from events.readers.conventions import only_plain_conventions
+from events.readers.once import Once
 from events.readers.pass_recording import PassRecording, last_row_and_column, lenient
 from events.readers.rosbag_container import MCAP, ROS1, SQLITE, Bag, Clock, messages_behind
 from events.readers.rosbag_messages import EVENT_TYPES, DamagedMessage, parse_message, type_name
@@ -87,8 +87,8 @@ class BagRecording(PassRecording):
             if min(message.sensor_hw) > 0 and max(message.sensor_hw) <= BELIEVED:
                 self._said_hw = message.sensor_hw
 
-    @cached_property
-    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+    @Once
+    def sensor_hw(self) -> tuple[int, int]:
         """Height and width in pixels; where no message says them, just large enough for every event."""
         if self._options.sensor_hw or self._said_hw:
             return self._options.sensor_hw or self._said_hw  # type: ignore[return-value]
