@@ -255,7 +255,7 @@ def parse_window(
         window.raw, window.at, window.stop, layout.separator, fields, unit, strict, columns, damage
     )
     window.at = int(after)
-    return rows, damage
+    return int(rows), damage
 
 
 def block_of(columns: np.ndarray, base: int, stop: int) -> Block:

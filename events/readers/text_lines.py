@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from events.readers.prophesee_clock import Whole
+from events.readers.text_digits import REACH, digits_value, four_ends
 
 LINE_END, TAB, RETURN, SPACE = 10, 9, 13, 32
 PLUS, MINUS, POINT, ZERO, HASH, PERCENT = 43, 45, 46, 48, 35, 37
@@ -46,12 +47,13 @@ def parse_lines(
     strict: bool,
     columns: np.ndarray,
     damage: np.ndarray,
-) -> tuple[Whole, int]:
+) -> tuple[Whole, Whole]:
     """Parse whole lines until they or the rows run out; blank lines and comments are passed over.
 
-    Digits, with a point in a time, and one separator behind them are read here, lines with anything else in
-    `parse_line`: to hand an array to another function takes as long as to read a number. Unsigned positions
-    spare the question whether they count from the end.
+    Lines up to the first that is not four whole numbers are read in `parse_plain`. Digits, with a point in a
+    time, and one separator behind them are read here, lines with anything else in `parse_line`: to hand an
+    array to another function takes as long as to read a number. Unsigned positions spare the question whether
+    they count from the end.
 
     Args:
         raw: Bytes, uint8.
@@ -75,7 +77,9 @@ def parse_lines(
     last = len(fields) - 1
     room = columns.shape[1]
     cells = columns.reshape(5 * room)
-    rows = 0
+    rows: Whole = np.int64(0)
+    if last == 3 and unit == 0:
+        at, rows = parse_plain(raw, at, end, separator, fields, columns)
     while at < end and rows < room:
         line = at
         plain = False
@@ -100,16 +104,18 @@ def parse_lines(
                     digit = np.int64(raw[at]) - ZERO
                 digits += np.int64(at - point)
                 shift -= np.int64(at - point)
-            if shift < 0 or digits == 0 or digits + shift > SAFE_DIGITS:
+            if digits == 0 or max(digits, digits + shift) > SAFE_DIGITS:
                 break
             if shift > 0:
                 value *= POWERS[shift]
+            elif shift < 0:
+                value, _ = scaled(value, np.int64(shift), False)
             cells[np.uint64(field * room + rows)] = value
             if digit == separator - ZERO:
                 at += ONE
                 while raw[at] == SPACE:
                     at += ONE
-            elif column < last or (digit != LINE_END - ZERO and digit != RETURN - ZERO):
+            elif column < last or (raw[at] != LINE_END and (raw[at] != RETURN or raw[at + ONE] != LINE_END)):
                 break
             plain = column == last
         if plain:
@@ -133,8 +139,37 @@ def parse_lines(
 
 
 @njit(nogil=True, cache=True)
+def parse_plain(
+    raw: np.ndarray, at: np.uint64, end: np.uint64, separator: int, fields: np.ndarray, columns: np.ndarray
+) -> tuple[np.uint64, Whole]:
+    """Parse lines of four whole numbers and nothing else, as most files have them, as `parse_lines` does.
+
+    Returns:
+        First byte that was not used, before the first line that holds anything else; rows written.
+    """
+    room = np.uint64(columns.shape[1])
+    cells = columns.reshape(columns.size)
+    column = fields.astype(np.uint64) * room
+    lines = np.uint64(LINE) * room
+    stop = np.uint64(len(raw))
+    rows = np.uint64(0)
+    while at < end and rows < room and stop - at >= REACH:
+        first, second, third, fourth, plain = four_ends(raw, at, separator, LINE_END)
+        if not plain:
+            break
+        cells[column[0] + rows] = digits_value(raw, at, first)
+        cells[column[1] + rows] = digits_value(raw, first + ONE, second)
+        cells[column[2] + rows] = digits_value(raw, second + ONE, third)
+        cells[column[3] + rows] = digits_value(raw, third + ONE, fourth)
+        cells[lines + rows] = at
+        rows += ONE
+        at = fourth + ONE
+    return at, np.int64(rows)
+
+
+@njit(nogil=True, cache=True)
 def parse_line(
-    raw: np.ndarray, at: Whole, separator: int, fields: np.ndarray, unit: int, columns: np.ndarray, row: int
+    raw: np.ndarray, at: Whole, separator: int, fields: np.ndarray, unit: int, columns: np.ndarray, row: Whole
 ) -> tuple[int, Whole]:
     """Parse any line into a row; return EVENT, NOTHING or DAMAGED, and the byte after the line."""
     after = at

@@ -146,3 +146,40 @@ def test_a_line_longer_than_a_read(tmp_path):
     recording = open_recording(tmp_path / "a.csv")
     assert recording.read()["t"].tolist() == [1, 4]
     assert (recording.report.bytes_skipped, recording.report.first_damage_byte) == (3_000_001, 16)
+
+
+digits = st.text("0123456789", min_size=1, max_size=20)
+oddities = st.sampled_from(["", " ", "-", ".5", "e1", "x", "\r", ",", "\xff", "\n", "1,2,3,4\n"])
+
+
+@given(
+    lines=st.lists(st.tuples(digits, digits, digits, digits), min_size=1, max_size=6),
+    place=st.integers(0, 100),
+    oddity=oddities,
+    behind=st.sampled_from([b"1" * 80, b",0\n" * 30, b"\xff" * 80]),
+    fields=st.permutations(ORDER),
+)
+def test_room_behind_the_lines_changes_nothing(lines, place, oddity, behind, fields):
+    """Where a block may be read from the start of a line, the line is read at once: to the same numbers."""
+    text = "".join(",".join(line) + "\n" for line in lines).encode("latin-1")
+    text = text[:place] + oddity.encode("latin-1") + text[place:]
+    raw = np.frombuffer(text + behind, np.uint8).copy()
+    results = []
+    for buffer in (raw, raw[: len(text)].copy()):
+        columns, damage = np.full((5, 20), -99), np.empty(3, np.int64)
+        used, rows = parse_lines(buffer, 0, len(text), ord(","), np.array(fields), 0, False, columns, damage)
+        results.append((columns[:, :rows].tolist(), damage.tolist(), used))
+    assert results[0] == results[1]
+
+
+@given(numbers=st.lists(st.integers(0, 10**18 - 1), min_size=4, max_size=4), zeros=st.integers(0, 5))
+def test_whole_numbers_of_any_length_are_exact(numbers, zeros):
+    line = ",".join("0" * zeros + str(number) for number in numbers) + "\n"
+    rows, _, _ = parse((line + "1,2,3,0\n" * 9).encode())
+    assert rows[:2] == [[*numbers, 0], [1, 2, 3, 0, len(line)]]
+
+
+def test_a_return_inside_a_line_is_no_line_end():
+    good = b"1,2,3,0\n"
+    assert parse(good + b"1,2,3,0\r4,5,6,1\n" + good)[1] == [1, 16, 8]
+    assert parse(b"1,2,3,0\r\n" * 2)[:2] == ([[1, 2, 3, 0, 0], [1, 2, 3, 0, 9]], [0, 0, -1])
