@@ -6,7 +6,7 @@ from events.readers.aedat4_compression import UnpackError, unpacker
 from events.readers.aedat4_header import Aedat4Header
 from events.readers.aedat4_packets import HEADER_BYTES
 from events.readers.aedat4_walk import PacketWalk, WalkPlace
-from events.readers.byte_window import READ_BYTES
+from events.readers.byte_window import LONG_READ_BYTES
 from events.readers.source import Source
 from events.recording import Damage
 
@@ -62,7 +62,7 @@ class PacketBatches:
         """Make the next packets the batch; False where there is none, or none without waiting."""
         self.start = self._walk.place, self.lost_packets
         self.spans = self.spans[:0]
-        found, aligned = self._next_packets(BATCH_BYTES if self._packed else READ_BYTES, wait=wait)
+        found, aligned = self._next_packets(BATCH_BYTES if self._packed else LONG_READ_BYTES, wait=wait)
         if not found:
             return False
         if self._packed or not aligned:
@@ -126,17 +126,21 @@ class PacketBatches:
         found, aligned = walk.ready_packets(self._stream, most_bytes, self._found)
         if found or not wait:
             return found, aligned
-        packet = walk.next_packet(self._stream)
-        if packet is None:
-            return 0, True
-        _, size, there = packet
-        position = window.position - HEADER_BYTES
-        window.have(there)
-        start = window.at
-        window.at += there
-        self._found[0] = start, window.at, position, there + HEADER_BYTES
-        self.last_cut = there < size
-        return 1, start % 8 == 0
+        while packet := walk.next_packet(self._stream):
+            _, size, there = packet
+            if there == size:
+                window.at -= HEADER_BYTES
+                if window.have(HEADER_BYTES + size):
+                    return walk.ready_packets(self._stream, most_bytes, self._found)
+                continue  # somebody cuts the file meanwhile, as the walk now finds
+            position = window.position - HEADER_BYTES
+            window.have(there)
+            start = window.at
+            window.at += there
+            self._found[0] = start, window.at, position, there + HEADER_BYTES
+            self.last_cut = True
+            return 1, start % 8 == 0
+        return 0, True
 
     def _lose_packet(self, position: int, size: int, reason: str) -> None:
         """Leave out a packet that cannot be unpacked."""

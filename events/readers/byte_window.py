@@ -10,6 +10,8 @@ from events.readers.source import Source, open_descriptor
 
 # Bytes read at a time: enough that the call costs nothing, few enough to stay in the cache.
 READ_BYTES = 1 << 19
+# The same where each takes a call of a compiled loop: two threads then wait for each other less often.
+LONG_READ_BYTES = 1 << 21
 
 # ssize_t pread(int, void *, size_t, off_t), of the C library.
 pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
@@ -46,7 +48,9 @@ class ByteWindow:
         end: First byte of the file that is not to be read, or not there.
     """
 
-    def __init__(self, source: Source, start: int, end: int | None = None) -> None:
+    def __init__(
+        self, source: Source, start: int, end: int | None = None, *, read_bytes: int = READ_BYTES
+    ) -> None:
         """Stand before a byte of the file; `end` is the first byte no longer to be read."""
         self.at = 0
         self.stop = 0
@@ -54,7 +58,7 @@ class ByteWindow:
         self._next = start  # byte of the file that belongs at raw[stop]
         self.end = source.size if end is None else end
         # Small files get a small buffer: the first touch of new memory takes longer than reading into it.
-        self.raw = np.empty(min(READ_BYTES, max(self.end - start, 0)) + 8, np.uint8)
+        self.raw = np.empty(min(read_bytes, max(self.end - start, 0)) + 8, np.uint8)
         self._descriptor: int | None = None
 
     def close(self) -> None:

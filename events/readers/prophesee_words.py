@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from events.errors import DamagedRecording
-from events.readers.byte_window import ByteWindow
+from events.readers.byte_window import LONG_READ_BYTES, ByteWindow
 from events.readers.conventions import only_plain_conventions
 from events.readers.once import Once
 from events.readers.pass_recording import SCRATCH_EVENTS, PassRecording, last_row_and_column, lenient
@@ -112,7 +112,7 @@ class WordPass:
         self._report = report
         self._damage = options.damage
         self._in_step_until = 0  # byte of the file up to which `salvage` treats damage as `skip` does
-        self._window = ByteWindow(source, data_offset)
+        self._window = ByteWindow(source, data_offset, read_bytes=LONG_READ_BYTES)
         self._state = new_state(
             sensor_hw,
             high_bits=encoding.high_bits,
@@ -187,7 +187,7 @@ class WordPass:
         """Stand where another pass over the file stood."""
         self._window.close()
         position, self._in_step_until, self._state[:] = place
-        self._window = ByteWindow(self._source, position)
+        self._window = ByteWindow(self._source, position, read_bytes=LONG_READ_BYTES)
 
     @property
     def more(self) -> bool:
