@@ -45,6 +45,7 @@ KINDS: dict[str, str] = {
     "data_caltech_box_motion*": "boxes:check_box_motion",
     "det_grid_loss*": "detection:check_grid_loss",
     "det_voc_ap*": "detection:check_voc_ap",
+    "net_vggsnn_*": "networks:check_vggsnn",
     "events_to_frames*": "frames:check_events_to_frames",
 }
 
