@@ -33,8 +33,8 @@ from events.recording import FileReport, ReadOptions
 NPY_MARK = b"\x93NUMPY"
 ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 
-# Rows taken at a time; of the widest rows met, some 3 MB.
-ROWS_AT_A_TIME = 1 << 16
+# Taken at a time: with less, unpacking four arrays side by side takes a tenth longer.
+BYTES_AT_A_TIME = 1 << 22
 
 # More is no event, but a header that claims memory.
 LARGEST_ROW_BYTES = 1 << 10
@@ -324,10 +324,10 @@ def read_blocks(
         stream.seek(part.start + start * part.row_bytes)
     rows = parts[0].shape[0]
     row_bytes = sum(part.row_bytes for part in parts)
-    most = min(ROWS_AT_A_TIME, rows)
+    most = min(BYTES_AT_A_TIME // row_bytes, rows)
     room = [memoryview(bytearray(most * part.row_bytes)) for part in parts]
-    for first in range(start, rows, ROWS_AT_A_TIME):
-        count = min(ROWS_AT_A_TIME, rows - first)
+    for first in range(start, rows, max(most, 1)):
+        count = min(most, rows - first)
         pieces = [
             memory[: fill(stream, memory[: count * part.row_bytes])]
             for part, stream, memory in zip(parts, streams, room, strict=True)
