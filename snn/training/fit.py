@@ -118,6 +118,7 @@ def fit(
     observer: Observer,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    before_epoch: Callable[[nn.Module], None] = lambda network: None,
 ) -> FitResult:
     """Train a network and keep its checkpoints in a folder.
 
@@ -134,6 +135,8 @@ def fit(
         observer: Told of batches and epochs.
         resume: Go on from `last.pt`.
         should_stop: Asked after every batch; True saves and ends.
+        before_epoch: Called with the network, without wrappers, in every process before an epoch's first
+            batch, such as to measure the ranges of quantisers; draws no random numbers.
 
     Raises:
         TrainingError: The loss is not finite, or the checkpoint does not fit.
@@ -159,6 +162,8 @@ def fit(
 
     try:
         while train.epoch < settings.epochs:
+            if train.batch == 0:
+                before_epoch(training.network)
             complete = train_epoch(training, train, should_stop=stop_asked, after_batch=after_batch)
             if not complete:
                 _save(training, train, best, folder / LAST)

@@ -15,7 +15,7 @@ from snn.metrics.classification import Classification, ClassificationMeter
 from snn.quant.apply import collapsed
 from snn.sparsity.apply import record_gates
 from snn.training.nonfinite import first_nonfinite_layer
-from snn.training.optimizer import learning_rate_at
+from snn.training.optimizer import keep_bounds, set_learning_rates
 from snn.training.settings import TrainSettings
 
 
@@ -155,9 +155,7 @@ def _initial_target(settings: TrainSettings) -> float:
 
 def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: str) -> None:
     settings, optimizer = training.settings, training.optimizer
-    rate = learning_rate_at(training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rates(optimizer, training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
     # Kept so that a batch that fails can be run again with the same dropout.
     random = torch.get_rng_state()
     try:
@@ -180,6 +178,7 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
         name = _first_nonfinite_gradient(training.network)
         raise _broken(training, frames, f"{where}: the gradient of {name} is not finite")
     optimizer.step()
+    keep_bounds(training.network, settings)
     if settings.loss_target == "mean_threshold":
         thresholds = mean_threshold(training.network)
         training.target = training.target if thresholds is None else thresholds

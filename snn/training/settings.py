@@ -5,8 +5,9 @@ from typing import Literal
 
 from snn.errors import TrainingError
 
-OptimizerName = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["cosine", "step", "constant"]
+OptimizerName = Literal["adamw", "adam", "amsgrad", "sgd"]
+Schedule = Literal["cosine", "step", "milestones", "constant"]
+ThresholdSchedule = Literal["same", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 MeanThreshold = Literal["mean_threshold"]
@@ -19,16 +20,24 @@ class TrainSettings:
     Attributes:
         epochs: Times every training sample is seen.
         batch_size: Samples a step, over all processes together.
-        optimizer: `adamw` (decay apart from the gradient), `adam`, or `sgd` with momentum.
+        optimizer: `adamw` (decay apart from the gradient), `adam`, `amsgrad` (Adam whose steps never grow
+            back), or `sgd` with momentum.
         learning_rate: Highest learning rate.
         momentum: Of `sgd` alone, from 0 to below 1.
         weight_decay: Of convolution and linear weights; thresholds, biases and norms never decay.
         schedule: `cosine` falls from `learning_rate` to `final_learning_rate` over all steps. `step` is
-            multiplied by `step_factor` after every `step_epochs` epochs. `constant` stays.
+            multiplied by `step_factor` after every `step_epochs` epochs. `milestones`: at each of them.
+            `constant` stays.
         step_epochs: Epochs between the falls of `step`.
         step_factor: What remains of the learning rate at each, above 0 and below 1.
+        milestones: Shares of the epochs after which the rate falls; whole epochs, rounded down.
         warmup_epochs: Epochs over which the learning rate first rises from 0, may be a fraction.
+        warmup_from: Learning rate it rises from.
         final_learning_rate: Learning rate the cosine ends at.
+        threshold_learning_rate: Highest learning rate of thresholds; none takes `learning_rate`.
+        threshold_schedule: Whether that rate follows the `same` schedule, or stays `constant`.
+        threshold_floor: Least value of a learned threshold, above 0, kept after every step; none leaves them.
+        decay_bounds: Least and largest value of a learned decay, kept after every step; none leaves them.
         loss_weight: Lambda of the TET loss, from 0 (cross entropy alone) to 1.
         loss_target: Value the logits are drawn to, or `mean_threshold`: 1 at the start of an epoch,
             then the mean of the learned thresholds (LT-SNN).
@@ -53,8 +62,14 @@ class TrainSettings:
     schedule: Schedule = "cosine"
     step_epochs: int = 30
     step_factor: float = 0.7
+    milestones: tuple[float, ...] = (0.4, 0.6, 0.8)
     warmup_epochs: float = 0.0
+    warmup_from: float = 0.0
     final_learning_rate: float = 0.0
+    threshold_learning_rate: float | None = None
+    threshold_schedule: ThresholdSchedule = "same"
+    threshold_floor: float | None = None
+    decay_bounds: tuple[float, float] | None = None
     loss_weight: float = 0.05
     loss_target: float | MeanThreshold = 1.0
     gradient_clip: float | None = None
@@ -70,11 +85,15 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "devices", "step_epochs"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_epochs", "final_learning_rate", "threads", "checkpoint_every_s"):
+        at_least_0 = ("weight_decay", "warmup_epochs", "warmup_from", "final_learning_rate", "threads")
+        for name in (*at_least_0, "checkpoint_every_s"):
             if not getattr(self, name) >= 0:
                 raise TrainingError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise TrainingError(f"learning_rate must be above 0, got {self.learning_rate}")
+        self._check_thresholds()
+        if not all(0 < share < 1 for share in self.milestones):
+            raise TrainingError(f"milestones must be shares between 0 and 1, got {list(self.milestones)}")
         if not 0 <= self.momentum < 1:
             raise TrainingError(f"momentum must be from 0 to below 1, got {self.momentum}")
         if not 0 < self.step_factor < 1:
@@ -87,4 +106,16 @@ class TrainSettings:
             raise TrainingError(
                 f"batch_size {self.batch_size} cannot be shared by {self.devices} devices; "
                 f"use a multiple of {self.devices}"
+            )
+
+    def _check_thresholds(self) -> None:
+        """Raise TrainingError where what is said of thresholds and decays cannot be kept."""
+        for name in ("threshold_learning_rate", "threshold_floor"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise TrainingError(f"{name} must be above 0, got {value}; none turns it off")
+        if self.decay_bounds is not None and not 0 <= self.decay_bounds[0] <= self.decay_bounds[1] <= 1:
+            raise TrainingError(
+                f"decay_bounds must be two numbers from 0 to 1, the smaller first, "
+                f"got {list(self.decay_bounds)}"
             )
