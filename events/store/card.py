@@ -47,6 +47,7 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
         f"| settings | `{attributes['config_hash']}` |",
         "",
         f"Axes of `frames`: sample, step, {axis}, row, column (origin top left).",
+        *_levels_lines(attributes["binning"]),
         "Column `status`: 0 missing, 1 ok, 2 failed. `source_index` counts lines of `sources.jsonl`.",
         "",
         "```sh",
@@ -57,6 +58,16 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _levels_lines(binning: Mapping[str, Any]) -> list[str]:
+    """Return what a number in frames of levels means; nothing of other frames."""
+    levels = binning.get("levels")
+    if levels is None:
+        return []
+    if binning["resize"] != "direct":
+        return [f"A pixel holds 255 times the sum of 2^s over {levels} lanes s, each by its share."]
+    return [f"A pixel holds 0, or s + 1 for lane s of {levels}, which stands for 2^s."]
 
 
 def _pairs(settings: Mapping[str, Any]) -> str:

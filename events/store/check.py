@@ -10,7 +10,14 @@ import numpy as np
 from events.binning.settings import BinSettings
 from events.errors import EventsError, StoreError
 from events.recording import ReadOptions
-from events.store.layout import STATUS_OK, content_digest, row_time_range, shard_name, stored_read_options
+from events.store.layout import (
+    STATUS_OK,
+    content_digest,
+    row_time_range,
+    shard_name,
+    stored_binning,
+    stored_read_options,
+)
 from events.store.manifest import columns_from_rows, read_manifest, read_sources
 from events.store.reader import FrameStore, open_store
 from events.store.samples import is_file_of_its_own, open_sample, sample_crc32c
@@ -132,6 +139,7 @@ def _index_problems(store: FrameStore) -> Iterator[str]:
 
 def _sample_problems(store: FrameStore, report: CheckReport, progress: Progress | None) -> Iterator[str]:
     exact = _counts_are_exact(store)
+    largest = None if store.values is None else len(store.values) - 1
     for position in np.flatnonzero(store.status == STATUS_OK).tolist():
         try:
             frames = store.read(position)
@@ -142,6 +150,8 @@ def _sample_problems(store: FrameStore, report: CheckReport, progress: Progress 
         total = int(frames.sum(dtype=np.int64))
         if exact and store.n_saturated[position] == 0 and total != store.n_events[position]:
             yield f"sample {position}: {total} counts in its frames, n_events is {store.n_events[position]}"
+        if largest is not None and frames.max() > largest:
+            yield f"sample {position}: holds {frames.max()}, its levels end at {largest}"
         if progress is not None:
             progress(report.samples_read, len(store))
 
@@ -199,8 +209,4 @@ def _source_problem(
 
 def stored_settings(attributes: dict[str, Any]) -> tuple[ReadOptions, BinSettings]:
     """Return how a store's recordings were read and binned."""
-    return stored_read_options(attributes["read"]), BinSettings(**_from_json(attributes["binning"]))
-
-
-def _from_json(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return stored_read_options(attributes["read"]), stored_binning(attributes["binning"])

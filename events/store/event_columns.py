@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from events.recording import EVENT_DTYPE
-from events.store.event_layout import CHUNK, CHUNK_T0, HIGH, PACKED_COLUMNS, SHARD_CHUNKS
+from events.store.event_layout import CHUNK, CHUNK_T0, HIGH, MS_INDEX, PACKED_COLUMNS, SHARD_CHUNKS
 from events.store.event_packing import pack_events, pack_high, unpack_events
 from events.store.event_shards import FlatColumn, encode_chunk
 from events.store.layout import Codec
@@ -46,20 +46,22 @@ class EventPacker:
 
 
 class EventColumns:
-    """The events of one recording of a store, read by position."""
+    """The columns of a store, read by recording and position; keeps the chunks read last.
 
-    def __init__(self, store: Path, row: Mapping[str, Any], types: Mapping[str, str]) -> None:
-        """Read the recording of a manifest row from columns of these types."""
+    Attributes:
+        ms_index: The index by time.
+    """
+
+    def __init__(self, store: Path, types: Mapping[str, str]) -> None:
+        """Read the columns of a store, of these types."""
         self._columns = [FlatColumn(store / name, types[name]) for name in PACKED_COLUMNS]
         self._high = FlatColumn(store / HIGH, types[HIGH])
-        self._high_shards = row["files"][HIGH]
-        self._chunk_t0 = row[CHUNK_T0]
-        self._first = row["first"]["event_shard"] * SHARD_CHUNKS
-        # Where the next events begin if they follow those read last, and the time before them.
-        self._next, self._before = -1, 0
+        self.ms_index = FlatColumn(store / MS_INDEX, types[MS_INDEX])
+        # Which event of which chunk follows those read last, and the time before it.
+        self._next, self._before = (-1, 0), 0
 
-    def read_into(self, out: np.ndarray, position: int) -> None:
-        """Fill `out`, shape [n], EVENT_DTYPE, with the events from a position of the recording.
+    def read_into(self, out: np.ndarray, row: Mapping[str, Any], position: int) -> None:
+        """Fill `out`, shape [n], EVENT_DTYPE, with events of the recording of a manifest row.
 
         Raises:
             StoreError: A chunk is absent or damaged.
@@ -68,28 +70,22 @@ class EventColumns:
         while done < len(out):
             number, inside = divmod(position + done, CHUNK)
             count = min(CHUNK - inside, len(out) - done)
-            self._unpack(number, inside, out[done : done + count])
+            self._unpack(row, number, inside, out[done : done + count])
             done += count
 
-    def _unpack(self, number: int, inside: int, out: np.ndarray) -> None:
-        """Fill `out` with events of a chunk from the one at `inside`."""
+    def _unpack(self, row: Mapping[str, Any], number: int, inside: int, out: np.ndarray) -> None:
+        """Fill `out` with events of a chunk of a recording from the one at `inside`."""
+        place = row["first"]["event_shard"] * SHARD_CHUNKS + number
         if inside == 0:
-            before = self._chunk_t0[number]
-        elif self._next == number * CHUNK + inside:
-            before = self._before
+            before = row[CHUNK_T0][number]
         else:
-            self._unpack(number, 0, np.empty(inside, EVENT_DTYPE))
+            if self._next != (place, inside):
+                self._unpack(row, number, 0, np.empty(inside, EVENT_DTYPE))
             before = self._before
         end = inside + len(out)
-        dt, xp, y = (column.chunk(self._first + number)[inside:end] for column in self._columns)
-        high = self._high_of(number)[inside:end]
+        dt, xp, y = (column.chunk(place)[inside:end] for column in self._columns)
+        shards, shard = row["files"][HIGH], number // SHARD_CHUNKS
+        high = self._high.chunk_or_none(place) if shards[shard] is not None else None
+        high = _NO_HIGH if high is None else high[inside:end]
         self._before = unpack_events(dt, xp, y, high, before, out.view(np.uint64))
-        self._next = number * CHUNK + end
-
-    def _high_of(self, number: int) -> np.ndarray:
-        """Return the column `high` of a chunk, shape [CHUNK], or [0] where it is not stored."""
-        shard = number // SHARD_CHUNKS
-        if shard >= len(self._high_shards) or self._high_shards[shard] is None:
-            return _NO_HIGH
-        found = self._high.chunk_or_none(self._first + number)
-        return _NO_HIGH if found is None else found
+        self._next = place, end

@@ -1,7 +1,8 @@
 """Reading an event store: each of its recordings as a `Recording`, ranges of time through the index."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,7 @@ from events.recording import (
 )
 from events.store.attributes import read_attributes
 from events.store.event_columns import EventColumns
-from events.store.event_layout import EVENTS_KIND, EVENTS_SCHEMA, MS_INDEX, SHARD
-from events.store.event_shards import FlatColumn
+from events.store.event_layout import CHUNK, EVENTS_KIND, EVENTS_SCHEMA, SHARD
 from events.store.layout import KIND, SCHEMA, stored_read_options
 from events.store.manifest import read_manifest, read_sources
 
@@ -33,15 +33,15 @@ EVENT_STORE_DATASET = "event-store"
 class StoredRecording(Recording):
     """One recording of an event store."""
 
-    def __init__(self, store: Path, row: dict[str, Any], types: Mapping[str, str]) -> None:
-        """Stand for the recording of a manifest row, in columns of these types.
+    def __init__(self, store: "EventStore", row: dict[str, Any]) -> None:
+        """Stand for the recording of a manifest row.
 
         Raises:
             DamagedRecording: It could not be decoded when the store was made.
         """
         if not row["ok"]:
             raise DamagedRecording(row["error"])
-        self.path = Path(f"{store}:{row['shard']}")
+        self.path = Path(f"{store.path}:{row['shard']}")
         self.format = EVENT_STORE_DATASET
         self.sensor_hw = (row["sensor_hw"][0], row["sensor_hw"][1])
         self.facts = {"source": row["path"]}
@@ -50,7 +50,6 @@ class StoredRecording(Recording):
         self._store = store
         self.source_crc32c = int(row["crc32c"], 16)
         self._row = row
-        self._types = types
         self._range = (0, int(row["events"]))
         self.report = self._new_report()
 
@@ -82,15 +81,15 @@ class StoredRecording(Recording):
         """Yield the events of the range in pieces of the length of `out`, each in its memory."""
         self.report = report = self._new_report()
         start, stop = self._range
-        columns = EventColumns(self._store, self._row, self._types)
-        for at in range(start, stop, max(len(out), 1)):
-            chunk = out[: stop - at]
-            columns.read_into(chunk, at)
-            report.events += len(chunk)
-            report.t_first_us = int(chunk["t"][0]) if report.t_first_us is None else report.t_first_us
-            report.t_last_us = int(chunk["t"][-1])
-            report.bytes_read = report.bytes_total * (at + len(chunk)) // stop
-            yield chunk
+        with self._store.columns() as columns:
+            for at in range(start, stop, max(len(out), 1)):
+                chunk = out[: stop - at]
+                columns.read_into(chunk, self._row, at)
+                report.events += len(chunk)
+                report.t_first_us = int(chunk["t"][0]) if report.t_first_us is None else report.t_first_us
+                report.t_last_us = int(chunk["t"][-1])
+                report.bytes_read = report.bytes_total * (at + len(chunk)) // stop
+                yield chunk
         report.bytes_read = report.bytes_total
 
     def chunks(
@@ -126,19 +125,30 @@ class StoredRecording(Recording):
         first, last = 0, events
         if length == 0:
             return first, last
-        index = FlatColumn(self._store / MS_INDEX, self._types[MS_INDEX])
         base = self._row["first"]["ms_shard"] * SHARD
         if start_us is not None:
             ms = start_us // 1000 - self._row["ms_origin"]
             if ms >= length:
                 first = events
             elif ms > 0:
-                first = index.value(base + ms)
+                first = self._index_at(base + ms)
         if stop_us is not None and self._row["rising"]:
             ms = max(-(-stop_us // 1000) - self._row["ms_origin"], 0)
             if ms < length:
-                last = index.value(base + ms)
+                last = self._index_at(base + ms)
         return first, max(first, last)
+
+    def ms_index(self) -> np.ndarray:
+        """Return the index by time as stored, shape [ms], int64; see `MillisecondIndex`."""
+        base = self._row["first"]["ms_shard"] * SHARD
+        with self._store.columns() as columns:
+            chunks = range(base // CHUNK, -(-(base + self._row["ms"]) // CHUNK))
+            parts = [columns.ms_index.chunk(number).copy() for number in chunks]
+        return np.concatenate([np.empty(0, np.int64), *parts])[: self._row["ms"]]
+
+    def _index_at(self, position: int) -> int:
+        with self._store.columns() as columns:
+            return columns.ms_index.value(position)
 
 
 class EventStore:
@@ -176,6 +186,18 @@ class EventStore:
         rows = read_manifest(self.path)
         self.rows = [rows[number] for number in sorted(rows)]
         self.sources = read_sources(self.path)
+        self._spare: list[EventColumns] = []
+
+    @contextmanager
+    def columns(self) -> Iterator[EventColumns]:
+        """Lend the columns to one reading at a time; buffers and open shards serve the next again."""
+        columns = self._spare.pop() if self._spare else None
+        if columns is None:
+            columns = EventColumns(self.path, self.attributes["column_types"])
+        try:
+            yield columns
+        finally:
+            self._spare.append(columns)
 
     def __len__(self) -> int:
         """Return how many recordings there are, failed ones included."""
@@ -212,7 +234,7 @@ class EventStore:
         """
         if not 0 <= index < len(self.rows):
             raise StoreError(f"{self.path}: no recording {index}; it has 0 to {len(self.rows) - 1}")
-        return StoredRecording(self.path, self.rows[index], self.attributes["column_types"])
+        return StoredRecording(self, self.rows[index])
 
     def listing(self) -> Listing:
         """Return the recordings as a data set that `events.convert.convert` bins."""

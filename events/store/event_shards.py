@@ -42,8 +42,8 @@ class FlatColumn:
     def __init__(self, folder: Path, dtype: str) -> None:
         """Stand for the column in a folder."""
         self._folder = folder
-        self._shard: tuple[Path, MappedShard] | None = None
-        self._number = -1
+        self._shard: MappedShard | None = None
+        self._shard_number = self._number = -1
         self._values = np.empty(CHUNK, dtype)
 
     def value(self, position: int) -> int:
@@ -78,10 +78,10 @@ class FlatColumn:
         return self._values
 
     def _map(self, number: int) -> MappedShard:
-        path = self._path(number)
-        if self._shard is None or self._shard[0] != path:
-            self._shard = path, map_shard(path, slots=SHARD_CHUNKS)
-        return self._shard[1]
+        if self._shard is None or self._shard_number != number // SHARD_CHUNKS:
+            self._shard = map_shard(self._path(number), slots=SHARD_CHUNKS)
+            self._shard_number = number // SHARD_CHUNKS
+        return self._shard
 
     def _path(self, number: int) -> Path:
         return self._folder / event_shard_name(number // SHARD_CHUNKS)

@@ -76,6 +76,9 @@ COLUMN_CODECS: list[dict[str, Any]] = [
 # settings, so that stores made before keep their hash and can be continued; add later ones here.
 LATER_READ_OPTIONS = ("stream", "topic")
 
+# Settings of binning that came later, likewise.
+LATER_BINNING = ("levels", "sub_frames", "binary_frames")
+
 # Compression levels of the presets; docs/decisions/0003-compression-level.md says why these.
 LZ4HC_LEVEL = 3
 ZSTD_LEVEL = 9
@@ -204,7 +207,7 @@ class StoreConfig:
             "dataset": self.dataset,
             "sensor": {"height": height, "width": width} | planes,
             "frame_shape": self.frame_shape,
-            "binning": asdict(self.binning),
+            "binning": binning_settings(self.binning),
             "read": read_settings(self.read),
             "class_names": self.class_names,
             "split_rule": self.split_rule,
@@ -230,6 +233,20 @@ def read_settings(read: ReadOptions) -> dict[str, Any]:
     }
 
 
+def binning_settings(binning: BinSettings) -> dict[str, Any]:
+    """Return settings of binning as a store keeps them: without the later ones that are not given."""
+    given = asdict(binning)
+    return {name: value for name, value in given.items() if name not in LATER_BINNING or value is not None}
+
+
+def stored_binning(binning: Mapping[str, Any]) -> BinSettings:
+    """Return the settings of binning of which a store keeps the `binning_settings`."""
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in binning.items()
+    }
+    return BinSettings(**given)
+
+
 def stored_read_options(read: Mapping[str, Any]) -> ReadOptions:
     """Return the reading options of which a store keeps the `read_settings`."""
     given: dict[str, Any] = {
@@ -245,9 +262,8 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[s
     where they are not given; a field that is absent is null.
     """
     left, right = _flatten(found), _flatten(expected)
-    absent = {
-        name: None for name in left if name not in right and name.split(".")[0] in ("read", "selection")
-    }
+    optional = ("read", "binning", "selection")
+    absent = {name: None for name in left if name not in right and name.split(".")[0] in optional}
     return [
         f"{name}: found {_shown(left.get(name))}, expected {_shown(value)}"
         for name, value in (right | absent).items()

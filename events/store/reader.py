@@ -5,13 +5,14 @@ ten times faster for a random sample than zarr-python, to which it falls back fo
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import google_crc32c
 import numpy as np
 
+from events.binning.levels import carried_values
 from events.datasets.listing import SPLIT_NAMES
 from events.errors import StoreError
 from events.store.attributes import check_schema, read_attributes
@@ -134,6 +135,8 @@ class FrameStore:
         config_hash: Equal where content is made the same way from the same files.
         sensor_hw: Height and width of the sensor in pixels.
         planes: Of pictures, what their planes P hold; empty for counts of events.
+        values: Of frames of levels, what each stored number stands for, float32 [n]: 2^s for lane s. None
+            where numbers stand for themselves.
         direct: Whether samples are read without zarr-python.
         label: Shape [N], int32.
         split: Shape [N], uint8, index into SPLIT_NAMES.
@@ -157,6 +160,7 @@ class FrameStore:
         sensor = self.attributes["sensor"]
         self.sensor_hw: tuple[int, int] = (sensor["height"], sensor["width"])
         self.planes: tuple[str, ...] = tuple(sensor.get("planes", ()))
+        self.values = None if self.planes else _carried(self.attributes["binning"])
         columns = self._read_columns()
         self.label, self.split = columns["label"], columns["split"]
         self.n_events, self.n_saturated = columns["n_events"], columns["n_saturated"]
@@ -194,6 +198,15 @@ class FrameStore:
         out = np.empty((1, *self.shape[1:]), self.dtype)
         self.read_into([index], out)
         return out[0]
+
+    def whole_values(self, stored: np.ndarray) -> np.ndarray:
+        """Return what stored numbers stand for as whole numbers, same shape and type, for pictures and sums.
+
+        Lanes are 2^s; of resized lanes, which are fractions, 255 stands for 1, as stored.
+        """
+        if self.values is None or self.dtype != np.uint8:
+            return stored
+        return self.values.astype(np.uint8)[stored]
 
     def read_into(self, indices: Sequence[int] | np.ndarray, out: np.ndarray) -> None:
         """Read samples straight into a batch.
@@ -239,6 +252,12 @@ class FrameStore:
         """Return how many samples are ok, failed and missing."""
         statuses = {"ok": STATUS_OK, "failed": STATUS_FAILED, "missing": STATUS_MISSING}
         return {name: int(np.count_nonzero(self.status == value)) for name, value in statuses.items()}
+
+
+def _carried(binning: Mapping[str, Any]) -> np.ndarray | None:
+    """Return what the numbers in frames of these settings stand for; None for themselves."""
+    levels = binning.get("levels")
+    return None if levels is None else carried_values(levels, resized=binning["resize"] != "direct")
 
 
 def _outside(positions: Iterable[int], samples: int) -> str:

@@ -136,23 +136,18 @@ def parse_index(stored: bytes, *, slots: int, index_offset: int, where: Path) ->
     """
     if not crc_is_right(stored):
         raise StoreError(f"{where}: checksum of the shard index is wrong; {REPAIR}")
-    table = np.frombuffer(stored, "<u8", 2 * slots).reshape(slots, 2)
-    offsets, lengths = table[:, 0], table[:, 1]
-    empty = (offsets == EMPTY) & (lengths == EMPTY)
-    # Compared without adding first: a damaged pair must not wrap round to a small number.
-    outside = ~empty & (
-        (offsets > index_offset) | (lengths > index_offset - np.minimum(offsets, index_offset))
-    )
-    if outside.any():
-        slot = int(np.argmax(outside))
-        raise StoreError(
-            f"{where}: slot {slot} of the shard index points to bytes {offsets[slot]} to "
-            f"{int(offsets[slot]) + int(lengths[slot])}, the samples end at {index_offset}; {REPAIR}"
-        )
-    return [
-        (0, 0) if is_empty else (int(offset), int(length))
-        for offset, length, is_empty in zip(offsets.tolist(), lengths.tolist(), empty.tolist(), strict=True)
-    ]
+    values = struct.unpack_from(f"<{2 * slots}Q", stored)
+    index = []
+    for slot, (offset, length) in enumerate(zip(values[::2], values[1::2], strict=True)):
+        if offset == length == EMPTY:
+            offset = length = 0
+        elif offset + length > index_offset:
+            raise StoreError(
+                f"{where}: slot {slot} of the shard index points to bytes {offset} to {offset + length}, "
+                f"the samples end at {index_offset}; {REPAIR}"
+            )
+        index.append((offset, length))
+    return index
 
 
 def index_bytes(slots: int) -> int:

@@ -30,6 +30,7 @@ from events.store.event_reader import EventStore
 from events.store.event_writer import convert_events
 from events.store.millisecond_index import MillisecondIndex
 from events.store.reader import open_store
+from events.store.shard import file_crc32c
 from events.writers.registry import write_recording
 
 
@@ -269,6 +270,21 @@ def test_a_damaged_shard_is_found_and_made_again(tree, store, tmp_path, damage):
     assert convert_events(list_tree(tree), path).kept == 8
     assert check_event_store(path, against=tree).problems == []
     assert everything(path) == everything(store)
+
+
+def test_a_wrong_index_is_found(store, tmp_path):
+    path = tmp_path / "wrong.zarr"
+    shutil.copytree(store, path)
+    shard = path / "ms_index" / "c.3"
+    positions = zarr.open_array(path / "ms_index")
+    positions[3 * SHARD + 2] += 1
+    rows = [json.loads(line) for line in (path / "manifest.jsonl").read_text().splitlines()]
+    rows[4]["files"]["ms_index"] = [[shard.stat().st_size, f"{file_crc32c(shard):08x}"]]
+    (path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check_event_store(path, level="index").problems == []
+    problems = check_event_store(path).problems
+    assert len(problems) == 1
+    assert ":4: its ms_index does not fit its times" in problems[0]
 
 
 def test_check_against_finds_a_changed_recording(tree, store, tmp_path):
