@@ -14,6 +14,7 @@ from events.filters.settings import FilterSettings
 from events.filters.stream import EventFilter
 from events.readers.live import is_live
 from events.recording import FileReport, Recording
+from events.writers.atomic import remove_leftovers
 from events.writers.registry import format_for, write_recording
 
 # Events copied at a time; with what a filter writes they stay in the cache.
@@ -54,6 +55,7 @@ class CatSummary:
         events_in, events_out: Events read and written.
         removed: Events left out, by the step that did it; steps that removed nothing are not named.
         hot_pixels: Pixels found hot, as x, y.
+        leftovers_removed: Unfinished files of killed processes that were beside it.
         seconds: Time it took.
         report: What was read, and what was wrong with it.
     """
@@ -65,6 +67,7 @@ class CatSummary:
     events_out: int
     removed: dict[str, int]
     hot_pixels: tuple[tuple[int, int], ...]
+    leftovers_removed: int
     seconds: float
     report: FileReport
 
@@ -102,6 +105,7 @@ def copy_recording(
     filters.check_sensor(recording.sensor_hw)
     copy = _Copy(recording, replace(settings, filters=filters), progress)
     sensor_hw = filters.sensor_after(recording.sensor_hw)
+    leftovers_removed = remove_leftovers(Path(dst))
     write_recording(dst, copy.events(), format=format, sensor_hw=sensor_hw)
     counts = copy.filter.report.as_dict() if copy.filter is not None else {}
     events_in, events_out = counts.pop("events_in", 0), counts.pop("events_out", 0)
@@ -113,6 +117,7 @@ def copy_recording(
         events_out=events_out,
         removed={name: count for name, count in counts.items() if count},
         hot_pixels=filters.hot_pixels,
+        leftovers_removed=leftovers_removed,
         seconds=time.perf_counter() - started,
         report=recording.report,
     )

@@ -301,6 +301,10 @@ def _say_summary(summary: "CatSummary") -> None:
         shown = ", ".join(f"x={x} y={y}" for x, y in summary.hot_pixels[:HOT_PIXELS_SHOWN])
         more = len(summary.hot_pixels) - HOT_PIXELS_SHOWN
         say(f"hot pixels: {shown}{f' and {more} more' if more > 0 else ''}")
+    if summary.leftovers_removed:
+        say(
+            f"removed: {summary.leftovers_removed} unfinished beside {summary.path}, of copies that were killed"
+        )
     report = summary.report
     if report.triggers:
         say(f"left out: {report.triggers:,} triggers; only events are copied")

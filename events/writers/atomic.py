@@ -1,7 +1,10 @@
 """Write a file whole or not at all."""
 
+import fcntl
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,22 +27,58 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     if str(path) == "-" or (path.exists() and not path.is_file()):
         raise EventsError(f"{path}: cannot be written: is no regular file; name a new file")
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
+        with create_locked(target) as stream:
+            temporary = Path(stream.name)
+            try:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+                temporary.replace(target)  # while it is locked: it never looks like a leftover
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
     except OSError as error:
         raise EventsError(
             f"{path}: cannot be written: {error.strerror}; check the folder and its free space"
         ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def create_locked(target: Path) -> IO[bytes]:
+    """Create a temporary file beside `target`, locked until it is closed or its process ends, however."""
+    while True:
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        stream = temporary.open("xb")
+        with suppress(OSError):  # some file systems have no locks, so that none is taken for a leftover
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        stream.close()  # was taken for a leftover before it was locked
+
+
+def remove_leftovers(path: Path) -> int:
+    """Remove the temporary files of `path` whose process has ended, as when it was killed; return how many.
+
+    A file that is locked, or cannot be, is left alone: somebody may be writing it.
+    """
+    target = Path(os.path.realpath(path))
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
+    found = target.parent.iterdir() if target.parent.is_dir() else []
+    removed = 0
+    for leftover in [entry for entry in found if name.fullmatch(entry.name) and entry.is_file()]:
+        with suppress(OSError), leftover.open("r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(parts_folder(leftover), ignore_errors=True)
+            leftover.unlink()
+            removed += 1
+    return removed
+
+
+def parts_folder(temporary: Path) -> Path:
+    """Return where a writer may keep what its temporary file is put together from."""
+    return temporary.with_name(f"{temporary.name}.parts")
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,14 +11,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from events.errors import EventsError
 from events.recording import EVENT_DTYPE
-from events.writers.atomic import atomic_file
+from events.writers.atomic import atomic_file, parts_folder
 from events.writers.event_stream import check_times
 from events.writers.packets import event_packets
 
@@ -61,8 +60,11 @@ def write_bag(
             "install spikeline[ros]"
         ) from None
     ros1 = container == "rosbag1"
-    with atomic_file(path) as stream, TemporaryDirectory(dir=path.parent, prefix=".bag-") as folder:
-        bag = Path(folder) / "bag"
+    with atomic_file(path) as stream, ExitStack() as kept:
+        folder = parts_folder(Path(stream.name))
+        folder.mkdir()
+        kept.callback(shutil.rmtree, folder)
+        bag = folder / "bag"
         with ExitStack() as stack:
             writer = stack.enter_context(open_writer(bag, container))
             connection = writer.add_connection(TOPIC, TYPE, typestore=type_store(ros1=ros1))

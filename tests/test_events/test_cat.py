@@ -260,6 +260,31 @@ def test_interrupting_a_followed_recording_keeps_what_came(walk, tmp_path):
     np.testing.assert_array_equal(open_recording(tmp_path / "out.aedat").read(), events)
 
 
+def test_what_killed_copies_left_is_removed_and_what_running_ones_write_is_not(run, walk, tmp_path):
+    command = [sys.executable, "-m", "events", "cat", walk[0].name, "out.csv", "--follow"]
+    copies = [subprocess.Popen(command, **as_program(tmp_path)) for _ in range(2)]
+    deadline = time.monotonic() + 60
+    try:
+        while len(found := set(tmp_path.glob(".out.csv.*.partial"))) < 2:
+            assert time.monotonic() < deadline
+            assert [copy.poll() for copy in copies] == [None, None]
+            time.sleep(0.05)
+        copies[0].kill()
+        copies[0].wait(timeout=60)
+        result = run("cat", walk[0], "out.csv")
+        assert result.exit_code == 0
+        assert "removed: 1 unfinished beside out.csv, of copies that were killed" in result.stderr
+        (running,) = found & set(tmp_path.glob(".out.csv.*"))
+        assert json.loads(run("cat", walk[0], "out.csv", "--json").stdout)["leftovers_removed"] == 0
+        assert running.exists()
+    finally:
+        for copy in copies:
+            copy.kill()
+            copy.wait(timeout=60)
+    assert json.loads(run("cat", walk[0], "out.csv", "--json").stdout)["leftovers_removed"] == 1
+    assert not list(tmp_path.glob(".out.csv.*"))
+
+
 def changed(tmp_path, events, **fields):
     other = events.copy()
     for name, values in fields.items():

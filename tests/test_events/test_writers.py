@@ -1,6 +1,7 @@
 """What the writers promise beyond being read back, which the reader suite tests."""
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from suites.reader_suite import random_events
 from events.errors import ConfigError, EventsError
 from events.readers.registry import READERS, open_recording
 from events.recording import EVENT_DTYPE, ReadOptions
-from events.writers.atomic import atomic_file
+from events.writers.atomic import atomic_file, parts_folder, remove_leftovers
 from events.writers.registry import WRITERS, write_recording
 
 SENSOR_HW = (128, 128)
@@ -169,6 +170,39 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write(path, fails_later())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_what_nobody_writes_is_a_leftover(tmp_path):
+    """Of several files beside `a.csv`: those of its name, that no process holds, with the parts of a bag."""
+    left, other, similar = (
+        tmp_path / name
+        for name in (".a.csv.0123abcd.partial", ".b.csv.0123abcd.partial", ".a.csv.note.partial")
+    )
+    for path in (left, other, similar):
+        path.write_bytes(b"half")
+    parts_folder(left).mkdir()
+    (parts_folder(left) / "part").write_bytes(b"half")
+    with atomic_file(tmp_path / "a.csv") as stream:
+        stream.write(b"all")
+        assert remove_leftovers(tmp_path / "a.csv") == 1
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.csv", other, similar}
+    assert (tmp_path / "a.csv").read_bytes() == b"all"
+    assert remove_leftovers(tmp_path / "absent" / "a.csv") == 0
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    locked = []
+
+    def take_the_first(stream, how):
+        if not locked:
+            Path(stream.name).unlink()
+        locked.append(how)
+
+    monkeypatch.setattr("events.writers.atomic.fcntl.flock", take_the_first)
+    with atomic_file(tmp_path / "a") as stream:
+        stream.write(b"all")
+    assert len(locked) == 2
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"all"]
 
 
 def test_a_write_makes_folders_and_replaces(tmp_path):
