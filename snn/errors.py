@@ -35,6 +35,10 @@ class CostError(SnnError):
     """What a network costs cannot be counted or looked up as asked."""
 
 
+class ConversionError(SnnError):
+    """An ANN cannot be converted as asked, or a stage was given the result of another."""
+
+
 class DetectionError(SnnError):
     """Boxes, or a grid of them, do not have the shape or the values asked for."""
 

@@ -20,6 +20,7 @@ KINDS: dict[str, str] = {
     "node_s[1-8]*": "lanes:check_node",
     "kernel_s[1-8]*": "lanes:check_kernel",
     "soft_s[1-8]*": "lanes:check_soft",
+    "quant_*": "levels:check_levels",
     "wq_*": "quant:check_weights",
     "aq_*": "quant:check_activations",
     "mask_*": "gates:check_target",
