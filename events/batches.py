@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
@@ -51,6 +52,10 @@ class Store(Protocol):
     def dtype(self) -> np.dtype:
         """Type of the counts."""
 
+    @property
+    def values(self) -> np.ndarray | None:
+        """What each stored number stands for, float32 [n]; None for itself."""
+
     def read_into(self, indices: Sequence[int] | np.ndarray, out: np.ndarray) -> None:
         """Decode the samples `indices` into out[B, T, P, H, W]."""
 
@@ -60,8 +65,8 @@ class Batch:
     """What the network gets.
 
     Attributes:
-        frames: Counts, shape [T, B, P, H, W], float32 unless the feed was asked for stored counts. Stored
-            counts may be a view of memory that is sample first.
+        frames: Counts, or what lanes stand for, shape [T, B, P, H, W], float32 unless the feed was asked for
+            stored counts. Stored counts may be a view of memory that is sample first.
         labels: Class of each sample, shape [B], int64.
         index: Number of each sample in the store, shape [B], int64.
     """
@@ -82,13 +87,13 @@ class FeedSettings:
         drop_last: Leave out the last batch of an epoch where it is not full.
         augment: What a sample goes through.
         rank, world_size: Which of how many processes this is. Together they go through the same
-            batches of `batch_size * world_size` as one process would. A shuffled epoch is filled up
-            with its first samples, so that all have equally many; without shuffle every sample comes
-            exactly once and processes may have one more or less.
+            batches of `batch_size * world_size` as one process would, and every sample comes exactly
+            once. The samples of a batch are dealt out in turn, so that of one that is not full the first
+            processes may have one more; without shuffle, the last of them may have a batch less.
         cache: `decoded` keeps decoded samples in memory; `auto` does where they need at most 1 GiB.
         order: `full`: any sample may follow any. `shard`: blocks of neighbours, several blocks mixed,
             for stores on slow or remote disks.
-        counts: Deliver counts in the store's own type instead of float32.
+        counts: Deliver what is stored, in the store's own type, instead of float32.
         buffers: Batches decoded ahead, at least 1, those in work counted.
         threads: Threads that decode; more than one pays only where the network leaves cores idle.
     """
@@ -192,7 +197,8 @@ class Feed:
             device: Where batches are delivered.
 
         Raises:
-            ConfigError: There are no samples, or fewer than one batch with `drop_last`.
+            ConfigError: There are no samples, or fewer than one batch with `drop_last`; or a process would
+                have no part of a shuffled epoch's last batch.
         """
         self.store = store
         self.indices = np.asarray(indices, np.int64)
@@ -201,21 +207,34 @@ class Feed:
         self.epoch = 0
         self.batch = 0
         self.wait_s = 0.0
-        if len(self) == 0:
-            raise ConfigError(
-                f"{store.path}: {len(self.indices)} samples make no batch of {settings.batch_size} in each "
-                f"of {settings.world_size} processes; use a smaller batch_size or drop_last=False"
-            )
+        self._check_batches()
         T, P, H, W = store.shape[1:]
         self._on_gpu = self.device.type == "cuda"
+        self._values = None if settings.counts or store.values is None else torch.from_numpy(store.values)
         self._dtype = self._delivered_dtype()
         self._buffers = _Buffers(T * settings.batch_size * P * H * W, self._dtype, pinned=self._on_gpu)
         self._of_thread = local()
         self._cached, self._is_cached = self._make_cache()
         # Stored counts that go through nothing are decoded right into the batch, and seen time first.
         self._straight = settings.counts and settings.augment == UNCHANGED and not self._on_gpu
+        if self._values is not None and self._on_gpu:
+            self._values = self._values.to(self.device)
         self._copy_stream = torch.cuda.Stream(self.device) if self._on_gpu else None
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="feed")
+
+    def _check_batches(self) -> None:
+        s, count = self.settings, len(self.indices)
+        whole, rest = divmod(count, s.batch_size * s.world_size)
+        if whole == 0 and (rest == 0 or s.drop_last):
+            raise ConfigError(
+                f"{self.store.path}: {count} samples make no batch of {s.batch_size} in each "
+                f"of {s.world_size} processes; use a smaller batch_size or drop_last=False"
+            )
+        if s.shuffle and not s.drop_last and 0 < rest < s.world_size:
+            raise ConfigError(
+                f"{self.store.path}: the last batch of {count} samples has {rest}, too few for "
+                f"{s.world_size} processes; use fewer processes, another batch_size or drop_last=True"
+            )
 
     def _delivered_dtype(self) -> np.dtype:
         if self.settings.counts:
@@ -235,19 +254,14 @@ class Feed:
         )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return self._batches(len(self._rank_positions(np.arange(len(self.indices)))))
-
-    def _batches(self, samples: int) -> int:
-        size = self.settings.batch_size
-        return samples // size if self.settings.drop_last else -(-samples // size)
+        """Batches an epoch, in this process."""
+        s = self.settings
+        whole, rest = divmod(len(self.indices), s.batch_size * s.world_size)
+        return whole + int(rest > s.rank and not s.drop_last)
 
     def _rank_positions(self, order: np.ndarray) -> np.ndarray:
         """Return this process's share of an epoch's order."""
-        s = self.settings
-        if s.shuffle and len(order):
-            order = np.resize(order, -(-len(order) // s.world_size) * s.world_size)
-        return order[s.rank :: s.world_size]
+        return order[self.settings.rank :: self.settings.world_size]
 
     def positions(self, epoch: int) -> np.ndarray:
         """Return this process's samples of an epoch, in order, as positions in `indices`."""
@@ -283,7 +297,7 @@ class Feed:
         """
         size = self.settings.batch_size
         positions = self.positions(self.epoch)
-        starts = iter(range(self.batch * size, self._batches(len(positions)) * size, size))
+        starts = iter(range(self.batch * size, len(self) * size, size))
         ahead: deque[Future[Batch]] = deque()
         try:
             while True:
@@ -326,6 +340,8 @@ class Feed:
         else:
             filled = self._buffers.take((T, len(samples), P, H, W))
             self._fill(filled, positions, samples, epoch)
+            if self._values is not None and not self._on_gpu:
+                _look_up(self._values.numpy(), filled.reshape(-1))
             frames = torch.from_numpy(filled)
         labels = torch.from_numpy(self.store.label[samples].astype(np.int64))
         batch = Batch(frames, labels, torch.from_numpy(samples))
@@ -364,7 +380,7 @@ class Feed:
         with torch.cuda.stream(self._copy_stream):
             frames = batch.frames.to(self.device, non_blocking=True)
             moved = Batch(
-                frames if self.settings.counts else frames.float(),
+                frames if self.settings.counts else carried(frames, self._values),
                 batch.labels.to(self.device),
                 batch.index.to(self.device),
             )
@@ -410,7 +426,7 @@ class FrameDataset(Dataset):
         samples = self.indices[np.asarray(positions, np.int64)]
         out = np.empty((len(samples), *self.store.shape[1:]), self.store.dtype)
         self.store.read_into(samples, out)
-        frames = torch.from_numpy(out).float()
+        frames = carried(torch.from_numpy(out), self.store.values)
         return list(zip(frames.unbind(0), self.store.label[samples].tolist(), strict=True))
 
     def _warn_in_worker(self) -> None:
@@ -424,6 +440,26 @@ class FrameDataset(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         return {"store": self.store, "indices": self.indices, "_warned": False}
+
+
+def carried(frames: Tensor, values: np.ndarray | Tensor | None) -> Tensor:
+    """Return what stored numbers stand for, float32, on their device.
+
+    Args:
+        frames: As stored, any shape.
+        values: `Store.values`.
+    """
+    if values is None:
+        return frames.float()
+    # As an index, bytes would be a mask.
+    return torch.as_tensor(values, device=frames.device)[frames.long()]
+
+
+@njit(cache=True, nogil=True)
+def _look_up(values, frames):  # type: ignore[no-untyped-def]
+    """Replace each stored number, flat float32, by what it stands for."""
+    for i in range(len(frames)):
+        frames[i] = values[int(frames[i])]
 
 
 def time_first(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:

@@ -126,6 +126,11 @@ def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None
             f"augment.drop leaves out events, but a pixel of {store.path} holds the time of its last event "
             "(value 'last_time'); use augment.drop=0, or a store of counts"
         )
+    if drop > 0 and value == "lane":
+        raise ExperimentError(
+            f"augment.drop leaves out events, but a pixel of {store.path} holds a lane (binning.levels); "
+            "use augment.drop=0, or a store of counts"
+        )
 
 
 def _store_of_run(folder: RunFolder) -> FrameStore:

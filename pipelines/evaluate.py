@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from events.batches import Feed, FeedSettings
+from events.batches import Feed, FeedSettings, carried
 from events.datasets.listing import SPLIT_NAMES
 from events.store.reader import FrameStore, open_store
 from pipelines.errors import RunError
@@ -128,10 +128,11 @@ def look_at_samples(
     store.read_into(chosen, frames)
     device = next(network.parameters()).device
     network.eval()
-    batch = torch.from_numpy(frames).to(device).float().transpose(0, 1)
+    batch = carried(torch.from_numpy(frames).to(device), store.values).transpose(0, 1)
     with record_spikes(network) as spikes:
         predictions = network(batch).mean(dim=0).argmax(dim=1).cpu().numpy()
-    seen = {"frames": frames, "labels": store.label[chosen], "predictions": predictions}
+    shown = store.whole_values(frames)
+    seen = {"frames": shown, "labels": store.label[chosen], "predictions": predictions}
     valued = neuron.spike_value == "one"
     seen["spike_values"] = np.array(neuron.spike_values if valued else (0, 1), np.float32)
     for name, layer in spikes.items():

@@ -106,7 +106,7 @@ def _integers(
     settings = ExportSettings(
         form=choice.form,
         guard_bits=None if choice.power_of_two else 0,
-        largest_count=int(np.iinfo(store.dtype).max),
+        largest_count=_largest(store),
         steps=store.shape[1],
     )
     return integer_network(plan, settings, about=about)
@@ -137,13 +137,29 @@ def check_network(
     return compare(model, network, _batches(store, indices))
 
 
+def _largest(store: FrameStore) -> int:
+    """Return the largest number a place of a frame may have.
+
+    Raises:
+        RunError: Places hold fractions.
+    """
+    if store.values is None:
+        return int(np.iinfo(store.dtype).max)
+    if not (store.values % 1 == 0).all():
+        raise RunError(
+            f"{store.path}: resized lanes hold fractions, an exported network takes whole numbers; "
+            "train on frames of resize 'direct'"
+        )
+    return int(store.values.max())
+
+
 def _batches(store: FrameStore, indices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     size = max(1, min(64, BATCH_VALUES // max(1, int(np.prod(store.shape[1:])))))
     for start in range(0, len(indices), size):
         chosen = indices[start : start + size]
         frames = np.empty((len(chosen), *store.shape[1:]), store.dtype)
         store.read_into(chosen, frames)
-        yield frames.swapaxes(0, 1), store.label[chosen]
+        yield store.whole_values(frames).swapaxes(0, 1), store.label[chosen]
 
 
 def _export_nir(plan: Plan, path: Path, choice: ExportChoice) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from events.datasets.images.digits import write_digit_pictures
 from events.datasets.listing import Listing
 from events.datasets.registry import list_samples
 from events.errors import StoreError
+from events.store.layout import binning_settings
 from events.store.outcome import ConvertProgress, ConvertSummary
 from events.store.reader import FrameStore, open_store
 from events.synth.digits import write_digits
@@ -49,7 +50,7 @@ def prepare_store(settings: DataSettings, display: Display) -> FrameStore:
     dataset = "folder" if settings.dataset == MADE_HERE else settings.dataset
     listing = list_samples(dataset, Path(settings.source), split=settings.split)
     identity = [dataset, str(Path(settings.source).resolve()), settings.split]
-    path = folder / f"{dataset}-{_digest(identity, as_table(settings.binning))}.zarr"
+    path = folder / f"{dataset}-{_digest(identity, binning_settings(settings.binning))}.zarr"
     return _converted(listing, path, settings, workers, display)
 
 
@@ -73,7 +74,7 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
         )
     made = as_table(settings.digits)
     recordings = folder / f"digits-{_digest(made)}"
-    path = folder / f"digits-{_digest(made, settings.split, as_table(settings.binning))}.zarr"
+    path = folder / f"digits-{_digest(made, settings.split, binning_settings(settings.binning))}.zarr"
     finished = _finished(path)
     if finished is not None:
         display.say(f"store     {path}  {_shape(finished)}  (made before)")
@@ -92,7 +93,10 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
 def _pictures_store(settings: DataSettings, folder: Path, workers: int, display: Display) -> FrameStore:
     count = settings.digits.per_class
     pictures = folder / f"{PICTURES_MADE_HERE}-{count}"
-    path = folder / f"{PICTURES_MADE_HERE}-{_digest(count, settings.split, as_table(settings.binning))}.zarr"
+    path = (
+        folder
+        / f"{PICTURES_MADE_HERE}-{_digest(count, settings.split, binning_settings(settings.binning))}.zarr"
+    )
     finished = _finished(path)
     if finished is not None:
         display.say(f"store     {path}  {_shape(finished)}  (made before)")

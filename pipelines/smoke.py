@@ -58,6 +58,9 @@ def smoke_changes(table: Mapping[str, Any]) -> list[Change]:
         changes["model.input_scale"] = "none" if model.get("input_scale", "none") == "none" else "unit"
     else:
         changes["data.binning.frames"] = min(binning.get("frames", 10), MOST_STEPS["frames"])
+        if binning.get("levels") and changes["data.binning.frames"] < binning.get("frames", 10):
+            # Fewer frames are made of fewer sub-frames.
+            changes["data.binning.sub_frames"] = changes["data.binning.binary_frames"] = "none"
     if "sparsity" in model:
         changes["model.sparsity.warm_up_batches"] = 1
     return [(name.split("."), value) for name, value in changes.items()]

@@ -8,8 +8,10 @@ are read once and binned by `numba_cpu`.
 import numpy as np
 from numba import njit
 
+from events.binning.levels import group_edges, sub_frames_of
 from events.binning.numba_cpu import axis_offsets, check_spans, row_offsets
-from events.binning.reference import area_overlaps, check_events, frame_edges, frame_width_us
+from events.binning.reference import area_overlaps, check_events, frame_edges, frame_width_us, lanes_of
+from events.binning.resize import resize_frames
 from events.binning.settings import BinSettings, Frames
 from events.recording import EVENT_DTYPE, Recording
 from events.seek import times_of, wider
@@ -18,9 +20,10 @@ from events.seek import times_of, wider
 _BY_COUNT, _BY_TIME = 0, 1
 
 # What is summed up for a cell, and as which type: its events; 1 + its latest time since the first event, 0
-# without any; whether its last event has the polarity of its plane; its events' shares of area.
-_COUNT, _LATEST, _LAST_POLARITY, _AREA = range(4)
-_SUM_TYPES = (np.uint32, np.int64, np.uint8, np.int64)
+# without any; whether its last event has the polarity of its plane; its events' shares of area; whether
+# it has any event.
+_COUNT, _LATEST, _LAST_POLARITY, _AREA, _ANY = range(5)
+_SUM_TYPES = (np.uint32, np.int64, np.uint8, np.int64, np.uint8)
 
 
 def bin_chunked(
@@ -39,6 +42,8 @@ def bin_chunked(
     Raises:
         EventsError: The recording cannot be read, gives an event outside its sensor, or as `bin_events`.
     """
+    if settings.levels is not None:
+        return _bin_levels(recording, settings, settings.levels, t_range_us)
     start_us, stop_us = t_range_us or (None, None)
     n, times_us = 0, (0, 0)
     for chunk in recording.chunks(start_us=start_us, stop_us=stop_us):
@@ -67,11 +72,30 @@ def bin_chunked(
     return Frames(frames.reshape(shape), edges, counted, saturated)
 
 
+def _bin_levels(
+    recording: Recording, settings: BinSettings, levels: int, t_range_us: tuple[int, int] | None
+) -> Frames | None:
+    """Return frames of S levels: binary sub-frames first, as a clock that steps back may meet any."""
+    if settings.resizes_lanes:
+        whole = bin_chunked(recording, settings.before_resizing, t_range_us=t_range_us)
+        return None if whole is None else resize_frames(whole, settings)
+    binary = bin_chunked(recording, settings.cut, t_range_us=t_range_us)
+    if binary is None:
+        return None
+    frames = np.empty(settings.frame_shape(recording.sensor_hw), np.uint8)
+    for frame, group in zip(frames, range(0, settings.pieces, sub_frames_of(levels)), strict=True):
+        frame[...] = lanes_of(binary.frames[group : group + sub_frames_of(levels)], frames=1, levels=levels)[
+            0
+        ]
+    return Frames(frames, group_edges(binary.t_edges_us, settings.frames, levels), binary.n_events, 0)
+
+
 def _kind(settings: BinSettings) -> int:
     """Return what is summed up for a cell."""
     if settings.resize == "area" and settings.size_hw is not None:
         return _AREA
-    return {"last_time": _LATEST, "last_polarity": _LAST_POLARITY}.get(settings.value, _COUNT)
+    kinds = {"last_time": _LATEST, "last_polarity": _LAST_POLARITY, "binary": _ANY}
+    return kinds.get(settings.value, _COUNT)
 
 
 def _cells(settings: BinSettings, sensor_hw: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -106,8 +130,6 @@ def _values(
             values = (2 * values + unit) // (2 * unit)
         elif kind == _LATEST:
             values = _scaled(values, t_first, edges[i : i + 2], top)
-        elif settings.value == "binary":
-            values = np.minimum(values, 1)
         saturated += int(np.count_nonzero(values > top))
         frames[i] = np.minimum(values, top)
     return frames, saturated
@@ -125,7 +147,8 @@ def _rule(n: int, ends: np.ndarray, settings: BinSettings) -> tuple[int, int, in
     """Return rule, events or microseconds in a frame, frames kept, and whether the last takes the rest."""
     T = settings.frames
     if settings.split == "count":
-        return _BY_COUNT, n // T, T if n >= T else 0, settings.tail == "last"
+        per_frame = settings.events_per_piece(n)
+        return _BY_COUNT, per_frame, T if per_frame > 0 else 0, settings.tail == "last"
     width_us = frame_width_us(ends, settings)
     kept = T
     if settings.split == "duration" and settings.tail == "drop":
@@ -138,7 +161,7 @@ class _StartTimes:
 
     def __init__(self, n: int, settings: BinSettings) -> None:
         T = settings.frames
-        per_frame = n // T
+        per_frame = settings.events_per_piece(n)
         self._stop = n if settings.tail == "last" else per_frame * T
         self._wanted = np.append(np.arange(T) * per_frame, max(self._stop - 1, 0))
         self._times = np.zeros(T + 1, np.int64)
@@ -188,6 +211,8 @@ def _add(words, position, t_first, frame_of, cell_of, kind, sums):  # type: igno
         counted += 1
         if kind == _COUNT:
             sums[frame, cell] += 1
+        elif kind == _ANY:
+            sums[frame, cell] = 1
         elif kind == _LATEST:
             sums[frame, cell] = max(sums[frame, cell], since + 1)
         elif kind == _LAST_POLARITY:

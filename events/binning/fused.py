@@ -13,8 +13,10 @@ import os
 import numpy as np
 from numba import njit
 
-from events.binning.numba_cpu import axis_offsets, checked_output
+from events.binning.levels import group_edges, stored_lanes, sub_frames_of
+from events.binning.numba_cpu import add_sub_frame, axis_offsets, checked_output, look_up
 from events.binning.reference import frame_edges, frame_width_us
+from events.binning.resize import resize_frames
 from events.binning.settings import BinSettings, Frames
 from events.readers.record_layout import RecordLayout, load, swap_words
 from events.readers.record_recording import PlainRecords, RecordRecording
@@ -52,9 +54,12 @@ def bin_fused(recording: Recording, settings: BinSettings, *, out: np.ndarray | 
         return None
     shape = settings.frame_shape(recording.sensor_hw)
     frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)
+    if settings.resizes_lanes:
+        lanes = bin_fused(recording, settings.before_resizing)
+        return None if lanes is None else resize_frames(lanes, settings, frames)
     descriptor = open_descriptor(recording.path)
     try:
-        plan = _plan(_Times(descriptor, records), settings)
+        plan = _plan(_Times(descriptor, records), settings.cut)
         if plan is None:
             return None
         positions, t_edges_us, first_us, last_us = plan
@@ -65,6 +70,8 @@ def bin_fused(recording: Recording, settings: BinSettings, *, out: np.ndarray | 
     if n_saturated is None:
         return None
     recording.report_plain(records.records, first_us, last_us)
+    if settings.levels is not None:
+        t_edges_us = group_edges(t_edges_us, settings.frames, settings.levels)
     return Frames(frames, t_edges_us, int(positions[-1] - positions[0]), n_saturated)
 
 
@@ -105,10 +112,11 @@ def _plan(times: _Times, settings: BinSettings) -> tuple[np.ndarray, np.ndarray,
     if last_us < first_us:
         return None
     if settings.split == "count":
-        positions = np.arange(T + 1) * (n // T)
+        per_frame = settings.events_per_piece(n)
+        positions = np.arange(T + 1) * per_frame
         if settings.tail == "last":
             positions[-1] = n
-        starts = [times[position] for position in (np.arange(T) * (n // T)).tolist()]
+        starts = [times[position] for position in (np.arange(T) * per_frame).tolist()]
         stop = int(positions[-1])
         end = times[stop - 1] + 1 if stop else starts[-1]
         return positions, np.maximum.accumulate(np.array([*starts, end], np.int64)), first_us, last_us
@@ -142,6 +150,9 @@ def _count_file(
     counts = np.zeros(_BUFFER_FRAMES * 2 * plane, np.uint32)
     raw = np.empty(BLOCK_BYTES, np.uint8)
     top = 1 if settings.value == "binary" else settings.largest_value
+    group, lanes = 0, stored_lanes(1)
+    if settings.levels is not None:
+        group, lanes = sub_frames_of(settings.levels), stored_lanes(settings.levels)
     state = np.zeros(3, np.int64)  # frame, saturated pixels, time of the last record
     state[2] = -1
     size, bits = records.layout.record_bytes, tuple(records.layout)
@@ -151,7 +162,9 @@ def _count_file(
         target = raw[: wanted * size]
         if os.preadv(descriptor, [target.data], records.offset + done * size) < wanted * size:
             return None
-        if not _count_block(target, done, positions, state, bits, records.limit_us, cells, counts, top, out):
+        if not _count_block(
+            target, done, positions, state, bits, records.limit_us, cells, counts, top, group, lanes, out
+        ):
             return None
         done += wanted
     if counts[2 * plane :].any():
@@ -203,10 +216,11 @@ def _with_polarity(axis: _Axis, layout: RecordLayout, plane: int) -> _Axis | Non
 
 @njit(cache=True, nogil=True)
 def _count_block(  # type: ignore[no-untyped-def]
-    raw, done, positions, state, bits, limit_us, cells, counts, top, out
+    raw, done, positions, state, bits, limit_us, cells, counts, top, group, lanes, out
 ):
     """Check and count whole records, finishing the frames that end among them; False for any doubt.
 
+    With a group above 0, as many sub-frames make a frame, whose counts become lanes.
     `bits` is a RecordLayout as a plain tuple: of a named one, Numba takes 10 us to tell the type.
     """
     layout = RecordLayout(*bits)
@@ -221,11 +235,14 @@ def _count_block(  # type: ignore[no-untyped-def]
         if not _plain(raw[i * size : checked * size], layout, np.uint64(state[2]), np.uint64(limit_us)):
             return False
         state[2] = np.int64(load(raw, (checked - 1) * size, layout)[1])
-        while frame < len(out) and positions[frame + 1] - done <= checked:
+        while frame < len(positions) - 1 and positions[frame + 1] - done <= checked:
             stop = positions[frame + 1] - done
             _count(raw[i * size : stop * size], layout, cells, counts)
             i = stop
-            state[1] += _finish_frame(counts, top, out[frame])
+            if group > 0:
+                _finish_sub_frame(counts, frame, len(positions) - 2, group, lanes, out[frame // group])
+            else:
+                state[1] += _finish_frame(counts, top, out[frame])
             frame += 1
         _count(raw[i * size : checked * size], layout, cells, counts)
         i = checked
@@ -291,3 +308,13 @@ def _finish_frame(counts, top, frame):  # type: ignore[no-untyped-def]
         frame[cell] = min(counts[cell], np.uint32(top))
         counts[cell] = 0
     return saturated
+
+
+@njit(cache=True, nogil=True)
+def _finish_sub_frame(counts, sub_frame, last, group, lanes, frame):  # type: ignore[no-untyped-def]
+    """Add the cells that have counts to their frame, and clear them; the group's last makes lanes of it."""
+    if sub_frame % group == 0:
+        frame[:] = 0
+    add_sub_frame(counts, frame)
+    if (sub_frame + 1) % group == 0 or sub_frame == last:
+        look_up(lanes, frame)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from events.binning.levels import group_edges, stored_lanes, sub_frames_of
 from events.binning.reference import (
     LONGEST_LAST_TIME_US,
     area_overlaps,
@@ -21,6 +22,7 @@ from events.binning.reference import (
     frame_edges,
     frame_width_us,
 )
+from events.binning.resize import resize_frames
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording
 from events.recording import EVENT_DTYPE
@@ -72,10 +74,15 @@ def bin_events(
     shape = settings.frame_shape(sensor_hw)
     frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)
     flat = frames.reshape(shape[0], -1)
-    runs, t_edges_us = _plan(events, settings)
+    if settings.resizes_lanes:
+        lanes = bin_events(events, settings=settings.before_resizing, sensor_hw=sensor_hw)
+        return resize_frames(lanes, settings, frames)
+    runs, t_edges_us = _plan(events, settings.cut)
     n_saturated = _fill(flat, events, runs, t_edges_us, settings, sensor_hw)
     if n_saturated < 0:
         check_events(events, sensor_hw)
+    if settings.levels is not None:
+        t_edges_us = group_edges(t_edges_us, settings.frames, settings.levels)
     return Frames(frames, t_edges_us, int((runs.stop - runs.start).sum()), n_saturated)
 
 
@@ -104,6 +111,9 @@ def _fill(
     size = 2 * height * width
     row_offset = row_offsets(sensor_hw[0], height, width)
     column_offset = axis_offsets(sensor_hw[1], width, 1, size)
+    if settings.levels is not None:
+        group, lanes = sub_frames_of(settings.levels), stored_lanes(settings.levels)
+        return _fill_lanes(words, *runs, row_offset, column_offset, group, lanes, flat)
     if settings.value == "binary":
         return _fill_binary(words, *runs, row_offset, column_offset, flat)
     if settings.value == "last_polarity":
@@ -156,7 +166,7 @@ def _plan(events: np.ndarray, settings: BinSettings) -> tuple[_Runs, np.ndarray]
     """Find out which events each frame takes; return that and `Frames.t_edges_us`."""
     n, T = len(events), settings.frames
     if settings.split == "count" or n == 0:
-        edges = np.arange(T + 1) * (n // T)
+        edges = np.arange(T + 1) * settings.events_per_piece(n)
         if settings.tail == "last":
             edges[-1] = n
         return _Runs(edges[:-1], edges[1:], np.arange(T + 1)), frame_edges(events, settings)
@@ -320,6 +330,42 @@ def _move(buffer, frame):  # type: ignore[no-untyped-def]
     for cell in range(len(frame)):
         frame[cell] = buffer[cell]
         buffer[cell] = 0
+
+
+@njit(cache=True, nogil=True)
+def _fill_lanes(  # type: ignore[no-untyped-def]
+    words, start, stop, first, row_offset, column_offset, group, lanes, out
+):
+    """Count the sub-frames of a group that have an event, and write the count's lane."""
+    size = out.shape[1]
+    buffer = np.zeros(_BUFFER_FRAMES * size, out.dtype)
+    for sub_frame in range(len(first) - 1):
+        frame = out[sub_frame // group]
+        for run in range(first[sub_frame], first[sub_frame + 1]):
+            for i in range(start[run], stop[run]):
+                buffer[_cell(words[2 * i + 1], row_offset, column_offset)] = 1
+        if sub_frame % group == 0:
+            _move(buffer, frame)
+        else:
+            add_sub_frame(buffer, frame)
+        if (sub_frame + 1) % group == 0 or sub_frame == len(first) - 2:
+            look_up(lanes, frame)
+    return -1 if _any_in_margin(buffer, size) else 0
+
+
+@njit(cache=True, nogil=True)
+def add_sub_frame(buffer, frame):  # type: ignore[no-untyped-def]
+    """Add the buffer's first cells, 0 or more, as 0 or 1 to the frame and clear them."""
+    for cell in range(len(frame)):
+        frame[cell] += buffer[cell] != 0
+        buffer[cell] = 0
+
+
+@njit(cache=True, nogil=True)
+def look_up(table, frame):  # type: ignore[no-untyped-def]
+    """Replace each value of a frame by the table's entry of that number."""
+    for cell in range(len(frame)):
+        frame[cell] = table[frame[cell]]
 
 
 @njit(cache=True, nogil=True)

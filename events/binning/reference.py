@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from events.binning.levels import group_edges, stored_lanes, sub_frames_of
+from events.binning.resize import resize_frames
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError, DamagedRecording
 from events.recording import EVENT_DTYPE
@@ -27,6 +29,8 @@ def bin_events(events: np.ndarray, *, settings: BinSettings, sensor_hw: tuple[in
         ConfigError: The array is no event array, or an event lies outside the sensor.
         DamagedRecording: `last_time` is asked for and a frame spans more than four years.
     """
+    if settings.levels is not None:
+        return _bin_levels(events, settings, settings.levels, sensor_hw)
     check_events(events, sensor_hw)
     frame = frame_of_event(events, settings)
     t_edges_us = frame_edges(events, settings)
@@ -45,6 +49,37 @@ def bin_events(events: np.ndarray, *, settings: BinSettings, sensor_hw: tuple[in
             counts = np.minimum(counts, 1)
         frames, n_saturated = _saturate(counts, settings)
     return Frames(frames, t_edges_us, len(kept), n_saturated)
+
+
+def _bin_levels(events: np.ndarray, settings: BinSettings, levels: int, sensor_hw: tuple[int, int]) -> Frames:
+    """Turn the events into frames of S levels, from binary sub-frames; the rules are in `levels.py`."""
+    if settings.resizes_lanes:
+        small = settings.before_resizing
+        return resize_frames(bin_events(events, settings=small, sensor_hw=sensor_hw), settings)
+    binary = bin_events(events, settings=settings.cut, sensor_hw=sensor_hw)
+    lanes = lanes_of(binary.frames, frames=settings.frames, levels=levels)
+    edges = group_edges(binary.t_edges_us, settings.frames, levels)
+    return Frames(lanes, edges, binary.n_events, 0)
+
+
+def lanes_of(binary: np.ndarray, *, frames: int, levels: int) -> np.ndarray:
+    """Count binary sub-frames in groups and round the counts to lanes.
+
+    The last group is filled up with sub-frames of zeros, which change no count.
+
+    Args:
+        binary: 0 or 1, shape [T', P, H, W].
+        frames: Q = ceil(T' / 2^(S-1)).
+        levels: S.
+
+    Returns:
+        0 for no lane, s + 1 for lane s; uint8 [Q, P, H, W].
+    """
+    group = sub_frames_of(levels)
+    padded = np.zeros((frames * group, *binary.shape[1:]), np.int64)
+    padded[: len(binary)] = binary
+    counts = padded.reshape(frames, group, *binary.shape[1:]).sum(axis=1)
+    return stored_lanes(levels)[counts]
 
 
 def check_events(events: np.ndarray, sensor_hw: tuple[int, int]) -> None:
@@ -71,7 +106,7 @@ def frame_of_event(events: np.ndarray, settings: BinSettings) -> np.ndarray:
     if n == 0:
         return np.empty(0, np.int64)
     if settings.split == "count":
-        per_frame = n // T
+        per_frame = settings.events_per_piece(n)
         if per_frame == 0:
             return np.full(n, T - 1 if settings.tail == "last" else -1, np.int64)
         frame = np.arange(n, dtype=np.int64) // per_frame
@@ -103,7 +138,7 @@ def frame_edges(events: np.ndarray, settings: BinSettings) -> np.ndarray:
         return np.zeros(T + 1, np.int64)
     t = events["t"]
     if settings.split == "count":
-        per_frame = n // T
+        per_frame = settings.events_per_piece(n)
         stop = n if settings.tail == "last" else per_frame * T
         starts = t[np.arange(T) * per_frame]
         end = t[stop - 1] + 1 if stop else starts[-1]

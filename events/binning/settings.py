@@ -1,16 +1,17 @@
 """Settings of binning: which events fall in which frame, and what a frame holds."""
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from events.binning.levels import check_fit, check_levels, frames_of, sub_frames_of
 from events.errors import ConfigError
 
 Split = Literal["count", "time", "duration"]
 Tail = Literal["last", "drop", "own"]
-Value = Literal["count", "binary", "last_time", "last_polarity"]
-Resize = Literal["direct", "area"]
+Value = Literal["count", "binary", "last_time", "last_polarity", "lane"]
+Resize = Literal["direct", "area", "separate", "joint"]
 Dtype = Literal["uint8", "uint16"]
 
 
@@ -56,12 +57,21 @@ class BinSettings:
             microsecond are `t_edges_us[i]` and `t_edges_us[i + 1] - 1`; a time outside is moved to the
             nearer, and a frame of one microsecond gives the largest value. `last_polarity`: 1 in the plane
             of the polarity that the pixel's last event in the frame has, in file order; 0 in the other.
+            `lane`: follows from `levels`.
         size_hw: Height and width of the frames; None keeps the sensor's.
         resize: `direct`: an event is counted in the cell it falls in (y * H // sensor_h).
             `area`: each polarity plane is counted at sensor size, then each target cell takes the
             counts under it, a pixel that straddles cells giving each its share of area; halves are
             rounded up. A plane keeps its sum up to that rounding.
-        dtype: Type of the frames; counts above its largest value stay there and are counted.
+            `separate` and `joint`, with `levels` alone: `events.binning.resize`.
+        dtype: Type of the frames; counts above its largest value stay there and are counted. With `levels`
+            it follows: uint8, and uint16 where lanes are resized.
+        levels: Number of lanes S; None for none. The table then cuts the recording into T' sub-frames, of
+            which F = 2^(S-1) make a frame: `events.binning.levels` has the rules and what is stored.
+        sub_frames: Number of sub-frames T'; frames must be Q = ceil(T' / F). None fills all: T' = Q * F.
+        binary_frames: The published detour, with `split="count"` and values `binary` and `lane`: the
+            recording is cut into this many binary frames, of which neighbours are joined (OR) until T' are
+            left, or T without levels. So k = N // binary_frames * (binary_frames // T'), a few events less.
     """
 
     frames: int = 10
@@ -72,8 +82,12 @@ class BinSettings:
     size_hw: tuple[int, int] | None = None
     resize: Resize = "direct"
     dtype: Dtype = "uint8"
+    levels: int | None = None
+    sub_frames: int | None = None
+    binary_frames: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_levels()
         for name, choices in (
             ("split", Split),
             ("tail", Tail),
@@ -99,6 +113,68 @@ class BinSettings:
             raise ConfigError(f"size_hw must be at least 1x1, got {self.size_hw}")
         if self.resize == "area" and self.value != "count":
             raise ConfigError(f"resize 'area' needs value 'count', got {self.value!r}; use resize 'direct'")
+        if self.binary_frames is not None:
+            self._check_binary_frames(self.binary_frames)
+
+    def _check_levels(self) -> None:
+        """Check the settings that come with levels, and set those that follow from them."""
+        if self.levels is None:
+            if self.value == "lane" or self.sub_frames is not None or self.resize in ("separate", "joint"):
+                raise ConfigError(
+                    "value 'lane', sub_frames, and resize 'separate' and 'joint' need levels, got none; "
+                    "set levels (S), or leave them out"
+                )
+            return
+        check_fit(self.frames, self.sub_frames, self.levels)
+        if self.value not in ("count", "lane"):
+            raise ConfigError(f"levels makes frames of value 'lane', got value {self.value!r}; leave out one")
+        if self.resizes_lanes and self.size_hw is None:
+            raise ConfigError(f"resize {self.resize!r} needs a size, got none; set size_hw")
+        object.__setattr__(self, "value", "lane")
+        object.__setattr__(self, "dtype", "uint16" if self.resizes_lanes else "uint8")
+
+    def _check_binary_frames(self, binary_frames: int) -> None:
+        if self.split != "count" or self.value not in ("binary", "lane"):
+            raise ConfigError(
+                "binary_frames needs split 'count' and value 'binary' or levels, got split "
+                f"{self.split!r} and value {self.value!r}; leave it out"
+            )
+        if binary_frames < self.pieces or binary_frames % self.pieces:
+            name = "frames (T)" if self.levels is None else "sub_frames (T')"
+            raise ConfigError(
+                f"binary_frames {binary_frames} cannot be joined to {name} {self.pieces}: it must be a "
+                "multiple of it"
+            )
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces the recording is cut: T' with levels, else T."""
+        if self.levels is None:
+            return self.frames
+        return self.sub_frames or self.frames * sub_frames_of(self.levels)
+
+    @property
+    def resizes_lanes(self) -> bool:
+        """Whether lanes are made at sensor size and resized then."""
+        return self.resize in ("separate", "joint")
+
+    @property
+    def before_resizing(self) -> "BinSettings":
+        """The settings of the lanes at sensor size that are resized then."""
+        return replace(self, resize="direct", size_hw=None)
+
+    @property
+    def cut(self) -> "BinSettings":
+        """The settings of the pieces the recording is cut into: binary sub-frames with levels, else these."""
+        if self.levels is None:
+            return self
+        return replace(self, frames=self.pieces, value="binary", levels=None, sub_frames=None, dtype="uint8")
+
+    def events_per_piece(self, events: int) -> int:
+        """Return k, the number of events in a piece by `split="count"`, of so many in a recording."""
+        if self.binary_frames is None:
+            return events // self.pieces
+        return events // self.binary_frames * (self.binary_frames // self.pieces)
 
     @property
     def largest_value(self) -> int:
@@ -129,11 +205,28 @@ class Frames(NamedTuple):
     n_saturated: int
 
 
+def changed_binning(settings: BinSettings, **changes: Any) -> BinSettings:
+    """Return settings with those changed that are not None; Q follows from T' and S where it is not given.
+
+    Raises:
+        ConfigError: They do not fit together.
+    """
+    changed = {name: value for name, value in changes.items() if value is not None}
+    levels, sub_frames = (changed.get(name, getattr(settings, name)) for name in ("levels", "sub_frames"))
+    if "frames" not in changed and levels is not None and sub_frames is not None:
+        check_levels(levels)
+        changed["frames"] = frames_of(sub_frames, levels)
+    return replace(settings, **changed)
+
+
 # Named preparations of published code.
 PRESETS: dict[str, BinSettings] = {
     # One-hot M-LIF: 80 binary frames of equal event count, remainder dropped
     # (Abillama et al., IEEE Access 2025, released dvscifar_prepare).
     "mlif80": BinSettings(frames=80, split="count", tail="drop", value="binary"),
+    # One-hot M-LIF, the smallest of its six: 80 binary frames joined to T' = 10, S = 3, so that Q = 3
+    # (Abillama et al., released dvscifar_dataloader: multi_channel 1, num_channels 3, T_prime 10).
+    "mlif": BinSettings(frames=3, split="count", tail="drop", levels=3, sub_frames=10, binary_frames=80),
     # TET: 10 binary frames of equal event count, remainder dropped
     # (Deng et al., ICLR 2022, released frame script).
     "tet10": BinSettings(frames=10, split="count", tail="drop", value="binary"),

@@ -53,10 +53,29 @@ def convert(
         Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
     ] = None,
     preset: Annotated[
-        Literal["tet10", "mlif80", "ltsnn30"] | None,
+        Literal["tet10", "mlif80", "mlif", "ltsnn30"] | None,
         _binning("A published preparation; other options change single settings of it."),
     ] = None,
-    frames: Annotated[int | None, _binning("Frames per recording.", default="10")] = None,
+    frames: Annotated[
+        int | None, _binning("Frames per recording; Q with --levels.", default="10, or from T' and S")
+    ] = None,
+    levels: Annotated[
+        int | None,
+        _binning(
+            "One-hot frames of S lanes: F = 2^(S-1) binary sub-frames make a frame, Q = ceil(T'/F). A pixel "
+            "with events in v of them is in lane s = round(log2 v), stored as s + 1, and carries 2^s."
+        ),
+    ] = None,
+    sub_frames: Annotated[
+        int | None, _binning("T', the binary sub-frames with --levels.", default="Q * F")
+    ] = None,
+    binary_frames: Annotated[
+        int | None,
+        _binning(
+            "Cut into so many binary frames first (published: 80) and join (OR) neighbours to T'.",
+            default="T'",
+        ),
+    ] = None,
     binning: Annotated[
         Literal["count", "time", "duration"] | None,
         _binning("Each frame holds as many events, as much time, or --window-us.", default="count"),
@@ -69,15 +88,19 @@ def convert(
         int | None, _binning("Length of a frame in microseconds, with --binning duration.")
     ] = None,
     value: Annotated[
-        Literal["count", "binary", "last_time", "last_polarity"] | None,
+        Literal["count", "binary", "last_time", "last_polarity", "lane"] | None,
         _binning("What a pixel holds.", default="count"),
     ] = None,
     size: Annotated[
         str | None, _binning("Height x width in pixels, such as 48 or 48x64.", default="the sensor's")
     ] = None,
     resize: Annotated[
-        Literal["direct", "area"] | None,
-        _binning("Count into the small grid, or average over area.", default="direct"),
+        Literal["direct", "area", "separate", "joint"] | None,
+        _binning(
+            "Count into the small grid, or average over area. With --levels: lanes as pictures, each "
+            "polarity by itself, or both as luminance and alpha, as published.",
+            default="direct",
+        ),
     ] = None,
     dtype: Annotated[
         Literal["uint8", "uint16"] | None,
@@ -179,6 +202,8 @@ def convert(
 
     events convert nmnist N-MNIST --binning time --workers 4
 
+    events convert dvs-cifar10 DVS-CIFAR10 --frames 5 --levels 3 --size 48
+
     events convert folder recordings --size 48 --dry-run
 
     events convert dvs-gesture DvsGesture gesture.zarr --events --workers 2
@@ -194,6 +219,9 @@ def convert(
     bin_settings = _bin_settings(
         preset,
         frames=frames,
+        levels=levels,
+        sub_frames=sub_frames,
+        binary_frames=binary_frames,
         split=binning,
         tail=tail,
         window_us=window_us,
@@ -207,6 +235,9 @@ def convert(
             "--events stores events as they are, to be binned later by `events convert event-store`",
             preset=preset,
             frames=frames,
+            levels=levels,
+            sub_frames=sub_frames,
+            binary_frames=binary_frames,
             binning=binning,
             tail=tail,
             window_us=window_us,
@@ -220,6 +251,7 @@ def convert(
     if is_pictures(dataset):
         reason = f"{dataset}: pictures have no events"
         _refuse(reason, preset=preset, binning=binning, tail=tail, window_us=window_us, value=value)
+        _refuse(reason, levels=levels, sub_frames=sub_frames, binary_frames=binary_frames)
         _refuse(reason, resize=resize, dtype=dtype, sensor=sensor, format=format, columns=columns)
         _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
         _refuse(reason, polarity=polarity, damage=damage, events=events)
@@ -330,9 +362,12 @@ def _progress_line(state: "ConvertProgress") -> tuple[int, int, str]:
 
 
 def _bin_settings(preset: str | None, **changes: Any) -> "BinSettings":
-    from events.binning.settings import PRESETS, BinSettings
+    from events.binning.settings import PRESETS, BinSettings, changed_binning
+    from events.errors import ConfigError
 
-    return _changed(PRESETS[preset] if preset else BinSettings(), **changes)
+    if changes["levels"] is not None and (changes["value"] or changes["dtype"]):
+        raise ConfigError("--levels decides what a pixel holds; leave out --value and --dtype")
+    return changed_binning(PRESETS[preset] if preset else BinSettings(), **changes)
 
 
 def _changed(settings: Any, **changes: Any) -> Any:
@@ -372,11 +407,16 @@ def default_destination(src: Path, binning: "BinSettings") -> Path:
         # One frame is what a picture has.
         f"{binning.frames}{binning.split}" if binning.frames > 1 else "",
         f"{binning.window_us}us" if binning.window_us else "",
+        f"{binning.levels}levels" if binning.levels else "",
+        f"{binning.sub_frames}sub" if binning.sub_frames else "",
+        f"of{binning.binary_frames}" if binning.binary_frames else "",
         f"{size_hw[0]}x{size_hw[1]}" if size_hw else "",
         *[
             getattr(binning, name)
             for name in ("tail", "value", "resize", "dtype")
+            # Levels say the value, and with the way of resizing the type.
             if getattr(binning, name) != getattr(usual, name)
+            and (binning.levels is None or name not in ("value", "dtype"))
         ],
     ]
     return Path("-".join(part for part in parts if part) + ".zarr")

@@ -245,7 +245,7 @@ def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]
     label = store.class_names[store.label[sample]]
     events = "" if store.planes else f", {store.n_events[sample]} events"
     title = f"{path.name} sample {sample}: {label}{events}"
-    return title, store.read(sample), store.t_edges_us[sample]
+    return title, store.whole_values(store.read(sample)), store.t_edges_us[sample]
 
 
 def _recording_frames(

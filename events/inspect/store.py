@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from events.binning.levels import sub_frames_of
 from events.datasets.listing import SPLIT_NAMES
 from events.inspect.text import origin_rows, said_bytes, settings_text
-from events.store.layout import STATUS_OK, shard_name
+from events.store.layout import STATUS_OK, shard_name, stored_binning
 from events.store.reader import FrameStore, open_store
 
 # Missing shards that are named; all are counted.
@@ -117,9 +118,23 @@ def _content_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     saturated = f"{info['saturated_pixels']:,} in {info['saturated_samples']:,} samples"
     return [
         ("events", f"{info['events']:,}; saturated pixels {saturated}"),
+        *_levels_rows(info["binning"]),
         ("binning", settings_text(info["binning"])),
         ("reading", settings_text(info["read"])),
     ]
+
+
+def _levels_rows(binning: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a number in frames of levels means; nothing of other frames."""
+    levels = binning.get("levels")
+    if levels is None:
+        return []
+    group, binary = sub_frames_of(levels), stored_binning(binning)
+    made = f"{binary.pieces} binary sub-frames, {group} a frame"
+    if binary.resizes_lanes:
+        return [("levels", f"{levels} lanes of {made}, resized ({binary.resize}): 255 stands for 1")]
+    lanes = ", ".join(f"{s + 1} for {1 << s}" for s in range(levels))
+    return [("levels", f"{levels} lanes of {made}; stored is {lanes}, 0 for nothing")]
 
 
 def _disk_text(info: dict[str, Any]) -> str:

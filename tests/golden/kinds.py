@@ -21,6 +21,8 @@ KINDS: dict[str, str] = {
     "kernel_s[1-8]*": "lanes:check_kernel",
     "soft_s[1-8]*": "lanes:check_soft",
     "quant_*": "levels:check_levels",
+    "net_vgg16_*": "converted:check_network",
+    "net_resnet20_*": "converted:check_network",
     "wq_*": "quant:check_weights",
     "aq_*": "quant:check_activations",
     "mask_*": "gates:check_target",
@@ -47,7 +49,10 @@ KINDS: dict[str, str] = {
     "det_grid_loss*": "detection:check_grid_loss",
     "det_voc_ap*": "detection:check_voc_ap",
     "net_vggsnn_*": "networks:check_vggsnn",
+    "net_sdt_*": "networks:check_sdt",
     "events_to_frames*": "frames:check_events_to_frames",
+    "frames_s[1-8]*": "frames:check_levels",
+    "frames_plain*": "frames:check_levels",
 }
 
 # A recording beside the .npz of the same name: what dat2mat.m made of it.

@@ -25,6 +25,7 @@ class MemoryStore:
         self.dtype = self.frames.dtype
         self.label = (np.arange(samples) * 7 % 10).astype(np.int32)
         self.reads = []
+        self.values = None
 
     def read_into(self, indices, out):
         self.reads.append(np.asarray(indices).tolist())
@@ -129,13 +130,26 @@ def test_processes_share_the_batches_one_process_would_see(samples):
         alone = epoch_indices(feed)
     assert len(together[0]) == len(together[1]) == len(alone)
     for zero, one, whole in zip(*together, alone, strict=True):
-        assert len(zero) == len(one)
-        assert set(whole) <= set(zero) | set(one)
-    # An odd number is filled up with the epoch's first sample, and nothing else.
-    extra = sorted(joined(together[0] + together[1]))
-    for sample in range(samples):
-        extra.remove(sample)
-    assert extra == ([alone[0][0]] if samples % 2 else [])
+        assert (whole[::2], whole[1::2]) == (zero, one)
+    assert sorted(joined(together[0] + together[1])) == list(range(samples))
+
+
+@pytest.mark.parametrize(("samples", "batches"), [(7, 1), (8, 2), (11, 2)])
+def test_processes_drop_the_last_batch_that_one_process_would_drop(samples, batches):
+    for rank in range(2):
+        settings = {"batch_size": 2, "shuffle": True, "drop_last": True, "rank": rank, "world_size": 2}
+        with feed_of(MemoryStore(samples), **settings) as feed:
+            assert len(feed) == batches
+            assert [len(batch.labels) for batch in feed] == [2] * batches
+
+
+def test_a_process_without_samples_is_refused_in_training_only():
+    settings = {"batch_size": 2, "rank": 2, "world_size": 3}
+    with pytest.raises(ConfigError, match="the last batch of 8 samples has 2, too few for 3 processes"):
+        feed_of(MemoryStore(8), shuffle=True, **settings)
+    with feed_of(MemoryStore(2), **settings) as feed:
+        assert len(feed) == 0
+        assert list(feed) == []
 
 
 def test_evaluation_shares_every_sample_exactly_once():
