@@ -302,9 +302,7 @@ def _say_summary(summary: "CatSummary") -> None:
         more = len(summary.hot_pixels) - HOT_PIXELS_SHOWN
         say(f"hot pixels: {shown}{f' and {more} more' if more > 0 else ''}")
     if summary.leftovers_removed:
-        say(
-            f"removed: {summary.leftovers_removed} unfinished beside {summary.path}, of copies that were killed"
-        )
+        say(f"removed: {summary.leftovers_removed} unfinished beside {summary.path}, left by killed copies")
     report = summary.report
     if report.triggers:
         say(f"left out: {report.triggers:,} triggers; only events are copied")

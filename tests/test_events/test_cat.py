@@ -273,7 +273,7 @@ def test_what_killed_copies_left_is_removed_and_what_running_ones_write_is_not(r
         copies[0].wait(timeout=60)
         result = run("cat", walk[0], "out.csv")
         assert result.exit_code == 0
-        assert "removed: 1 unfinished beside out.csv, of copies that were killed" in result.stderr
+        assert "removed: 1 unfinished beside out.csv, left by killed copies" in result.stderr
         (running,) = found & set(tmp_path.glob(".out.csv.*"))
         assert json.loads(run("cat", walk[0], "out.csv", "--json").stdout)["leftovers_removed"] == 0
         assert running.exists()
