@@ -60,15 +60,17 @@ class ConvNorm(nn.Module):
     """Convolution and batch normalisation, without neurons: what lies beside a residual path.
 
     Attributes:
-        conv: The convolution, without a bias.
+        conv: The convolution, without a bias unless told.
         norm: Ordinary BatchNorm2d over steps and samples merged; an Identity once folded.
     """
 
     norm: nn.Module
 
-    def __init__(self, in_channels: int, channels: int, *, kernel: int = 1, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, kernel: int = 1, stride: int = 1, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=bias)
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor, *, book: tuple[float, ...] | None = None) -> Tensor:

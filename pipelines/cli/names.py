@@ -28,9 +28,16 @@ MODELS = {
     "resnet19_spquant": "SpQuant-SNN, a wide stem of stride 2",
     "resnet34": "SpQuant-SNN, for ImageNet",
     "preact_resnet18": "neurons before the convolutions",
+    "resnet20": "M-LIF, converted from an ANN",
+    "vgg16": "M-LIF, converted from an ANN",
+    "vgg16_imagenet": "M-LIF, converted from an ANN",
     "spikformer_4_256": "transformer, 4x4 pixels a token",
     "spikformer_4_384": "transformer, 4x4 pixels a token",
     "spikformer_16_256": "transformer for recordings, 16x16 pixels a token",
+    "spike_driven_2_512": "spike-driven transformer, 4x4 pixels a token",
+    "spike_driven_8_512": "spike-driven transformer, 16x16 pixels a token",
+    "spike_driven_2_256_events": "spike-driven transformer for recordings",
+    "spike_driven_2_256_events_published": "as released, neighbours across features",
 }
 MEMBRANES = {
     "float": "or none: as it is",

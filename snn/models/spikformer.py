@@ -28,7 +28,7 @@ class SpikformerPlan:
 
     Attributes:
         features: Features of a token.
-        blocks: Blocks of attention.
+        blocks: Blocks of attention; `options.blocks` goes before it.
         heads: Heads of the attention; they share the features.
         pooled: Which of the four convolutions that make the tokens are followed by a pool: 1 to 4.
         scale: Factor on the product of queries, keys and values, a power of two.
@@ -124,11 +124,12 @@ def _linear(inputs: int, outputs: int, options: ModelOptions, *, bias: bool) -> 
     block = ConvBlock(
         inputs, outputs, neuron=options.neuron, kernel=1, bias=bias, draw="torch", executor=options.executor
     )
-    _draw(block.conv)
+    draw_weights(block.conv)
     return block
 
 
-def _draw(layer: nn.Conv2d | nn.Linear) -> None:
+def draw_weights(layer: nn.Conv2d | nn.Linear) -> None:
+    """Draw weights from a normal cut off at -2 and 2, with `LINEAR_DEVIATION`, and set a bias to 0."""
     nn.init.trunc_normal_(layer.weight, std=LINEAR_DEVIATION)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -165,10 +166,10 @@ class Spikformer(nn.Module):
         self.position = ConvBlock(
             features, features, neuron=options.neuron, bias=False, draw="torch", executor=options.executor
         )
-        for number in range(1, plan.blocks + 1):
+        for number in range(1, (options.blocks or plan.blocks) + 1):
             self.add_module(f"block{number}", AttentionBlock(features, plan, options))
         self.classifier = nn.Linear(features, options.classes)
-        _draw(self.classifier)
+        draw_weights(self.classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [T, B, K] for frames [T, B, P, H, W].

@@ -4,7 +4,7 @@ Tolerances: operations and non-zeros exact, everything else rtol 2e-4, atol 2e-5
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,34 @@ from snn.neurons.settings import published
 
 # Added to 1000 times the seed: the key that frames and pictures are drawn with.
 INPUT_KEY = 999
+# Layers of the spike-driven transformer: part of the release's name for what it is given, and our name.
+SDT_LAYERS = {
+    "proj_conv1": "patch2",
+    "proj_conv2": "patch3",
+    "proj_conv3": "patch4",
+    "proj_conv": "patch1",
+    "rpe_conv": "position",
+    "x_after_kqv": "project",
+    "kqv": "query",
+    "fc1": "expand",
+    "fc2": "contract",
+    "head": "classifier",
+}
+
+
+@dataclass
+class Seen:
+    """What a layer with weights was given.
+
+    Attributes:
+        nonzero: Elements of its input that were not 0, over samples and steps.
+        inputs: Elements of its input, over samples and steps.
+        operations: Multiply-accumulates of one sample in one step.
+    """
+
+    nonzero: int = 0
+    inputs: int = 0
+    operations: int = 0
 
 
 def integers(count: int, key: int, largest: int) -> Tensor:
@@ -61,7 +89,7 @@ def check_vggsnn(vector: Vector) -> None:
     codes = codes.reshape(batch, steps, 2, 48, 48)
     values = sum((codes == lane).double() * 2.0**lane for lane in range(lanes))
     frames = values.transpose(0, 1).contiguous().requires_grad_()
-    logits, nonzero = run(model, frames)
+    logits, seen = run(model, frames)
     loss = tet_loss(
         logits,
         torch.from_numpy(vector["targets"]),
@@ -71,7 +99,7 @@ def check_vggsnn(vector: Vector) -> None:
     loss.backward()
     vector.close("logits", logits.detach().transpose(0, 1).numpy(), **VALUES)
     vector.close("loss_tet", loss.detach().numpy(), **VALUES)
-    vector.equal("ops", np.array(list(nonzero.values()), dtype=np.float64))
+    vector.equal("ops", np.array([float(layer.nonzero) for layer in seen.values()]))
     vector.close("weight_grad_norms", gradient_norms(model), **VALUES)
     # A lane of the input is worth 2^s of the merged frame, and so is its gradient.
     by_lane = 2.0 ** torch.arange(lanes)
@@ -81,21 +109,75 @@ def check_vggsnn(vector: Vector) -> None:
     vector.close("gx_sample", (sample[:, None] * by_lane[:, None, None, None]).numpy(), **VALUES)
 
 
-def run(model: nn.Module, frames: Tensor) -> tuple[Tensor, dict[str, int]]:
-    """Return logits [T, B, K], and by layer how many elements of its inputs were not 0."""
-    nonzero: dict[str, int] = {}
+def check_sdt(vector: Vector) -> None:
+    """Spike-driven transformer on pictures: logits, loss, gradients, activity of every layer with weights."""
+    seed, lanes, steps, batch = (int(vector.scalar(key)) for key in ("seed", "S", "T", "batch"))
+    neuron = replace(published("mlif_node"), lanes=lanes, scaled=vector.scalar("scaled") == 1)
+    settings = ModelSettings(
+        "spike_driven_2_512",
+        neuron=neuron,
+        width=vector.scalar("embed") / 512,
+        blocks=int(vector.scalar("depth")),
+        steps=steps,
+        executor="reference",
+    )
+    vector.ignore("heads")  # they share nothing
+    model = build_model(settings, input_hw=(32, 32), classes=10, in_channels=3).double().eval()
+    fill_weights(model, seed, shift=2)
+    pictures = integers(batch * 3 * 32 * 32, 1000 * seed + INPUT_KEY, 8).reshape(1, batch, 3, 32, 32) / 8
+    logits, seen = run(model, pictures)
+    mean = logits.mean(0)
+    vector.close("logits", mean.detach().numpy(), **VALUES)
+    # The vector stores no targets; of all pairs of classes, these alone give its loss.
+    loss = nn.functional.cross_entropy(mean, torch.tensor([3, 7]))
+    loss.backward()
+    vector.close("loss", loss.detach().numpy(), **VALUES)
+    _check_activity(vector, seen)
+    kept = np.array(["talking_heads" not in name for name in vector["weight_names"]])
+    norms = np.zeros(len(kept))  # of the convolution that the release never calls, 0
+    norms[kept] = gradient_norms(model)
+    vector.close("weight_grad_norms", norms, **VALUES)
+
+
+def _check_activity(vector: Vector, seen: dict[str, Seen]) -> None:
+    """Compare inputs and operations by layer; queries, keys and values are one entry, with one input."""
+    names, rows = [], []
+    for name, layer in seen.items():
+        if name.endswith((".key.conv", ".value.conv")):
+            continue
+        shared = 3 if name.endswith(".query.conv") else 1
+        names.append(name)
+        rows.append((layer.nonzero, layer.inputs, shared * layer.operations))
+    ends = [name.removesuffix(".conv").split(".")[-1] for name in names]
+    theirs = [next(end for part, end in SDT_LAYERS.items() if part in name) for name in vector["names"]]
+    assert ends == theirs
+    for key, found in zip(("nonzero", "numel", "flops"), zip(*rows, strict=True), strict=True):
+        vector.equal(key, np.array(found))
+
+
+def run(model: nn.Module, frames: Tensor) -> tuple[Tensor, dict[str, Seen]]:
+    """Return logits [T, B, K], and by layer what it was given."""
+    seen = {name: Seen() for name, _, _ in weight_layers(model)}
     handles = []
     for name, layer, _ in weight_layers(model):
-        nonzero[name] = 0
 
-        def count(_: nn.Module, arguments: tuple[Tensor], name: str = name) -> None:
-            nonzero[name] += int(arguments[0].count_nonzero())
+        def note(
+            layer: nn.Module, arguments: tuple[Tensor], output: Tensor, *, of: Seen = seen[name]
+        ) -> None:
+            of.nonzero = int(arguments[0].count_nonzero())
+            of.inputs = arguments[0].numel()
+            places = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else output.shape[-1]
+            outputs = output.shape[1] if isinstance(layer, nn.Conv2d) else 1
+            of.operations = outputs * places * layer.weight[0].numel()
 
-        handles.append(layer.register_forward_pre_hook(count))
+        handles.append(layer.register_forward_hook(note))
     logits = model(frames)
     for handle in handles:
         handle.remove()
-    return logits, nonzero
+    first = next(iter(seen.values()))
+    repeats = logits.shape[0] // frames.shape[0]  # a picture is convolved once for all steps
+    first.nonzero, first.inputs = repeats * first.nonzero, repeats * first.inputs
+    return logits, seen
 
 
 def gradient_norms(model: nn.Module) -> np.ndarray:

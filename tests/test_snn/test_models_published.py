@@ -108,6 +108,12 @@ PUBLISHED = [
     ("spikformer_4_256", LIF, 3, 32, 4_159_274 - 4 * 2 * 2 * 256, 966_656, 0),
     ("spikformer_4_384", LIF, 3, 32, 9_330_874 - 4 * 2 * 2 * 384, 1_449_984, 0),
     ("spikformer_16_256", LIF, 2, 128, 2_566_666, 1_327_104, 0),
+    # A convolution of 8 heads to 8 in every block is built and never called in the release.
+    ("spike_driven_2_512", LIF, 3, 32, 10_233_546 - 2 * 8 * 8, 1_082_880, 0),
+    # With 1000 classes in the release.
+    ("spike_driven_8_512", LIF, 3, 224, 29_689_896 - 990 * 513 - 8 * 8 * 8, 12_950_016, 0),
+    ("spike_driven_2_256_events", LIF, 2, 128, 2_566_666, 1_229_568, 0),
+    ("spike_driven_2_256_events_published", LIF, 2, 128, 2_566_666, 1_229_568, 0),
 ]
 
 
