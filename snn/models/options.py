@@ -1,6 +1,6 @@
 """What every network is built from: one frozen dataclass of options, and the checks they share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
@@ -8,8 +8,11 @@ from torch import Tensor, nn
 from snn.errors import ModelError
 from snn.models.frames import InputScale, repeat_frame, scale_frames
 from snn.neurons.settings import NeuronSettings
+from snn.quant.levels import LevelSettings
 
 Pool = Literal["avg", "max"]
+# `neurons`: an SNN. `relu`: an ANN. `quantised`: an ANN whose activations have few levels.
+ActivationKind = Literal["neurons", "relu", "quantised"]
 DropoutPer = Literal["step", "sample"]
 
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -35,6 +38,12 @@ class ModelOptions:
         pack_spikes: Whether convolutions keep their input spikes in a few bits for the backward pass.
         steps: How often a frame of one step is given; None takes frames as they are.
         input_scale: What frames are scaled by, see `snn.models.frames`.
+        activation: Of networks that are converted: what follows their convolutions.
+        levels: Of activations that are `quantised`.
+        batch_norm: Whether convolutions of networks that are converted are normalised; None: unless they
+            have neurons.
+        bias: Whether these have a bias.
+        conv_dropout: Share of what these hand on that is dropped in training.
         blocks: Blocks of attention of a transformer; None takes as many as its name has.
     """
 
@@ -51,6 +60,11 @@ class ModelOptions:
     pack_spikes: bool = False
     steps: int | None = None
     input_scale: InputScale = "none"
+    activation: ActivationKind = "neurons"
+    levels: LevelSettings = field(default_factory=LevelSettings)
+    batch_norm: bool | None = None
+    bias: bool = True
+    conv_dropout: float = 0.0
     blocks: int | None = None
 
     def scaled(self, size: int) -> int:

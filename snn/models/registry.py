@@ -9,18 +9,21 @@ import torch
 from torch import nn
 
 from snn.errors import ModelError, did_you_mean
-from snn.models import mobilenet, resnet, spike_driven_transformer, spikformer, vgg
+from snn.models import mobilenet, resnet, spike_driven_transformer, spikformer, vgg, vgg16
 from snn.models.frames import INPUT_SCALES, InputScale, check_scale
 from snn.models.mobilenet import MobileNet
-from snn.models.options import POOLS, DropoutPer, ModelOptions, Pool
+from snn.models.options import POOLS, ActivationKind, DropoutPer, ModelOptions, Pool
 from snn.models.preact_resnet import PreactivationResNet
 from snn.models.resnet import ResNet
+from snn.models.resnet20 import ResNet20
 from snn.models.spike_driven_transformer import SpikeDrivenTransformer
 from snn.models.spikformer import Spikformer
 from snn.models.vgg import VGG
+from snn.models.vgg16 import VGG16
 from snn.neurons.executors import EXECUTORS, Executor
 from snn.neurons.settings import NeuronSettings
 from snn.quant.apply import quantise_weights
+from snn.quant.levels import LevelSettings
 from snn.quant.settings import WeightSettings
 from snn.sparsity.apply import add_gates
 from snn.sparsity.settings import SparsitySettings
@@ -47,6 +50,9 @@ MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
     "resnet19_spquant": partial(ResNet, resnet.PLANS["resnet19_spquant"]),
     "resnet34": partial(ResNet, resnet.PLANS["resnet34"]),
     "preact_resnet18": PreactivationResNet,
+    "resnet20": ResNet20,
+    "vgg16": partial(VGG16, vgg16.PLANS["vgg16"]),
+    "vgg16_imagenet": partial(VGG16, vgg16.PLANS["vgg16_imagenet"]),
     "spikformer_4_256": partial(Spikformer, spikformer.PLANS["spikformer_4_256"]),
     "spikformer_4_384": partial(Spikformer, spikformer.PLANS["spikformer_4_384"]),
     "spikformer_16_256": partial(Spikformer, spikformer.PLANS["spikformer_16_256"]),
@@ -63,6 +69,9 @@ MODELS: dict[str, Callable[[ModelOptions], nn.Module]] = {
         SpikeDrivenTransformer, spike_driven_transformer.PLANS["spike_driven_2_256_events_published"]
     ),
 }
+
+# Those that can be an ANN as well, and be converted.
+CONVERTIBLE = ("resnet20", "vgg16", "vgg16_imagenet")
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,12 @@ class ModelSettings:
             sample.
         blocks: Blocks of attention of a transformer; none takes as many as its name has. No effect in other
             networks.
+        activation: `neurons`: a spiking network. `relu` or `quantised`, of `CONVERTIBLE` alone: the same
+            network as an ANN, or as one whose activations have few levels.
+        levels: Of activations that are `quantised`.
+        batch_norm: Whether convolutions of `CONVERTIBLE` are normalised; none: unless they have neurons.
+        bias: Whether convolutions of `CONVERTIBLE` have a bias.
+        conv_dropout: Share of what convolutions of `CONVERTIBLE` hand on that is dropped in training.
         executor: What runs the neurons: `auto`, `reference`, `numba` or `cuda`, see
             `snn.neurons.executors`.
         pack_spikes: Whether a convolution keeps the spikes it was given in 1, 2 or 4 bits each for its
@@ -107,6 +122,11 @@ class ModelSettings:
     dropout: float = 0.5
     dropout_per: DropoutPer = "step"
     blocks: int | None = None
+    activation: ActivationKind = "neurons"
+    levels: LevelSettings = field(default_factory=LevelSettings)
+    batch_norm: bool | None = None
+    bias: bool = True
+    conv_dropout: float = 0.0
     executor: Executor = "auto"
     pack_spikes: bool = False
     weights: WeightSettings = field(default_factory=WeightSettings)
@@ -118,6 +138,12 @@ class ModelSettings:
         _check_name("dropout_per", self.dropout_per, get_args(DropoutPer))
         _check_name("executor", self.executor, EXECUTORS)
         _check_name("input_scale", self.input_scale, INPUT_SCALES)
+        _check_name("activation", self.activation, get_args(ActivationKind))
+        if self.activation != "neurons" and self.name not in CONVERTIBLE:
+            raise ModelError(
+                f"activation: found {self.activation!r} for {self.name}, expected neurons; "
+                f"{', '.join(CONVERTIBLE)} can be ANNs"
+            )
         if self.steps is not None and self.steps < 1:
             raise ModelError(f"steps: found {self.steps}, expected at least 1, or none")
         if self.blocks is not None and self.blocks < 1:
@@ -126,8 +152,9 @@ class ModelSettings:
             raise ModelError(f"pack_spikes: found {self.pack_spikes!r}, expected true or false")
         if not 0 < self.width < float("inf"):
             raise ModelError(f"width: found {self.width}, expected a number above 0")
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"dropout: found {self.dropout}, expected a number from 0 to below 1")
+        for name in ("dropout", "conv_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ModelError(f"{name}: found {getattr(self, name)}, expected a number from 0 to below 1")
 
 
 def build_model(
@@ -165,6 +192,11 @@ def build_model(
         pack_spikes=settings.pack_spikes,
         steps=settings.steps,
         input_scale=settings.input_scale,
+        activation=settings.activation,
+        levels=settings.levels,
+        batch_norm=settings.batch_norm,
+        bias=settings.bias,
+        conv_dropout=settings.conv_dropout,
         blocks=settings.blocks,
     )
     # Gates after the network, whose weights are then drawn alike with and without them.

@@ -83,7 +83,7 @@ class _Levels(torch.autograd.Function):
         return level * (maximum - minimum) + minimum
 
     @staticmethod
-    def backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return grad, None, None, None
 
 
