@@ -28,6 +28,7 @@ from events.datasets.problems import (
     join_some,
     missing_numbers,
     present,
+    special_files,
     unextracted,
 )
 from events.datasets.scan import FoundFile, Tree, scan_tree
@@ -110,6 +111,7 @@ def list_dvs_cifar10(root: Path, options: ListOptions) -> Listing:
                 extra_files(other),
                 unextracted(waiting),
                 broken_links(tree.broken_links),
+                special_files(tree.special_files),
             ]
         ),
     )

@@ -35,6 +35,7 @@ from events.datasets.problems import (
     extra_files,
     join_some,
     present,
+    special_files,
     unextracted,
 )
 from events.datasets.scan import FoundFile, Tree, scan_tree
@@ -112,6 +113,7 @@ def list_dvs_gesture(root: Path, options: ListOptions) -> Listing:
                 extra_files([file for file in tree.files if file not in used and file not in waiting]),
                 unextracted(waiting),
                 broken_links(tree.broken_links),
+                special_files(tree.special_files),
             ]
         ),
     )

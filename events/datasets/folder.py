@@ -25,6 +25,7 @@ from events.datasets.problems import (
     extra_files,
     join_some,
     present,
+    special_files,
     unextracted,
 )
 from events.datasets.scan import FoundFile, Tree, scan_tree
@@ -177,6 +178,7 @@ def list_folder(root: Path, options: ListOptions, layout: FolderLayout = ANY_FOL
                 extra_files([file for file in tree.files if file not in known]),
                 unextracted(waiting),
                 broken_links(tree.broken_links),
+                special_files(tree.special_files),
             ]
         ),
     )
@@ -326,5 +328,5 @@ def _nothing_found(tree: Tree, layout: FolderLayout) -> str:
     expected = f"expected {layout.expected}"
     if tree.archives():
         return f"{tree.root}: no recordings, {expected}; {unextracted(tree.archives())}"
-    found = extra_files(tree.files) or "the folder is empty"
+    found = extra_files(tree.files) or special_files(tree.special_files) or "the folder is empty"
     return f"{tree.root}: no recordings, {expected}; found: {found}; check the folder"

@@ -25,6 +25,7 @@ from events.datasets.problems import (
     join_some,
     missing_numbers,
     present,
+    special_files,
     unextracted,
 )
 from events.datasets.scan import FoundFile, Tree, scan_tree
@@ -84,6 +85,7 @@ def list_nmnist(root: Path, options: ListOptions) -> Listing:
                 extra_files(extra),
                 unextracted(waiting),
                 broken_links(tree.broken_links),
+                special_files(tree.special_files),
             ]
         ),
     )

@@ -67,6 +67,13 @@ def broken_links(links: Sequence[str]) -> str | None:
     return f"{count_of(len(links), 'broken link')} left out: {join_some(links)}" if links else None
 
 
+def special_files(paths: Sequence[str]) -> str | None:
+    """Say which names are neither files, folders nor links: pipes, sockets, devices."""
+    if not paths:
+        return None
+    return f"{count_of(len(paths), 'special file')} left out (pipe, socket or device): {join_some(paths)}"
+
+
 def present(lines: Iterable[str | None]) -> tuple[str, ...]:
     """Return the lines that say something."""
     return tuple(line for line in lines if line)

@@ -56,12 +56,14 @@ class Tree:
         files: Sorted by path.
         folders: Relative paths of all folders, sorted.
         broken_links: Links that lead nowhere, or back to a folder they lie in.
+        special_files: Pipes, sockets and devices, sorted.
     """
 
     root: Path
     files: tuple[FoundFile, ...]
     folders: tuple[str, ...]
     broken_links: tuple[str, ...]
+    special_files: tuple[str, ...]
 
     def archives(self) -> tuple[FoundFile, ...]:
         """Return the files that are archives by their suffix."""
@@ -107,8 +109,11 @@ def scan_tree(root: Path) -> Tree:
     files: list[FoundFile] = []
     folders: list[str] = []
     broken: list[str] = []
-    _scan_folder(os.fspath(root), "", (), files, folders, broken)
-    return Tree(root, tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(broken)))
+    special: list[str] = []
+    _scan_folder(os.fspath(root), "", (), files, folders, broken, special)
+    return Tree(
+        root, tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(broken)), tuple(sorted(special))
+    )
 
 
 def _instead_of(file: Path) -> str:
@@ -129,8 +134,9 @@ def _scan_folder(
     files: list[FoundFile],
     folders: list[str],
     broken: list[str],
+    special: list[str],
 ) -> None:
-    """Add what lies in `folder` to the three lists; `above` identifies the folders it lies in."""
+    """Add what lies in `folder` to the four lists; `above` identifies the folders it lies in."""
     try:
         here = os.stat(folder)  # noqa: PTH116, os.scandir works on the same plain strings
         entries = list(os.scandir(folder))
@@ -147,8 +153,10 @@ def _scan_folder(
             continue
         path = prefix + entry.name
         if entry.is_dir():
-            _scan_folder(entry.path, path + "/", (*above, identity), files, folders, broken)
+            _scan_folder(entry.path, path + "/", (*above, identity), files, folders, broken, special)
         elif entry.is_file():
             files.append(FoundFile(path, entry.stat().st_size))
-        elif entry.is_symlink():
+        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
             broken.append(path)
+        else:
+            special.append(path)

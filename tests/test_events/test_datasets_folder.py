@@ -1,5 +1,6 @@
 """Folders of any recordings: classes, splits, what is left out."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -74,6 +75,17 @@ def test_folder_names_what_it_leaves_out(tmp_path):
         "2 other files left out (1 .avi, 1 no suffix), first: cat/notes",
         "2 broken links left out: dog/again, dog/gone.npz",
     )
+
+
+def test_folder_names_what_is_no_file(tmp_path):
+    """A pipe is not opened, which would wait for ever, and not passed over in silence."""
+    write_files(tmp_path, "cat/a.npz", "dog/b.npz")
+    os.mkfifo(tmp_path / "cat" / "pipe.npz")
+    (tmp_path / "dog" / "to_pipe.npz").symlink_to(tmp_path / "cat" / "pipe.npz")
+    listing = list_samples("folder", tmp_path, split="random:0:0.5")
+    assert [s.path for s in listing.samples] == ["cat/a.npz", "dog/b.npz"]
+    found = "2 special files left out (pipe, socket or device): cat/pipe.npz, dog/to_pipe.npz"
+    assert found in listing.problems
 
 
 @pytest.mark.parametrize(
