@@ -27,7 +27,7 @@ from events.readers.aedat3_packets import (
     find_header,
     new_state,
 )
-from events.readers.byte_window import ByteWindow
+from events.readers.byte_window import LONG_READ_BYTES, ByteWindow
 from events.readers.packet_recording import report_times
 from events.readers.source import Source
 from events.recording import Damage, FileReport
@@ -57,7 +57,7 @@ class Aedat3Pass:
         self._layout = layout
         self._damage = damage
         self._report = report
-        self._window = ByteWindow(source, data_offset)
+        self._window = ByteWindow(source, data_offset, read_bytes=LONG_READ_BYTES)
         self._state = new_state()
         self._error: str | None = None
         self._ended = False
@@ -113,7 +113,7 @@ class Aedat3Pass:
         """Stand where another pass over the file stood."""
         position, state, self._ended, self._error = place
         self._window.close()
-        self._window = ByteWindow(self._source, position)
+        self._window = ByteWindow(self._source, position, read_bytes=LONG_READ_BYTES)
         self._state[:] = state
 
     def _read_on(self) -> None:
