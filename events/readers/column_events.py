@@ -354,7 +354,8 @@ class ColumnRecording(Recording):
         steps, deepest = falls or count_falls(events.view(np.int64))
         before_us = first_us if report.t_last_us is None else report.t_last_us
         report.backward_steps += steps + (before_us > first_us)
-        report.largest_backward_us = max(report.largest_backward_us, deepest, before_us - first_us)
+        fall = before_us - first_us
+        report.largest_backward_us = max(report.largest_backward_us, deepest, fall if fall < 1 << 63 else 0)
         if report.t_first_us is None:
             report.t_first_us = first_us
         report.t_last_us = int(events["t"][-1])

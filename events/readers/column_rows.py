@@ -42,7 +42,7 @@ def pack_sound(
         wrong |= (polarity < -1) | (polarity > 1)
         now = np.int64(t[i]) + t_offset
         falls += previous > now
-        deepest = max(deepest, previous - now)
+        deepest = max(deepest, previous - now if previous > now else 0)
         previous = now
         words[2 * i] = now
         words[2 * i + 1] = column | row << 16 | np.int64(polarity == 1) << 32
@@ -90,7 +90,7 @@ def pack_rows(
 
 @njit(nogil=True, cache=True)
 def count_falls(words: np.ndarray) -> tuple[int, int]:
-    """Return how often time falls between events, and the deepest fall in microseconds.
+    """Return how often time falls between events, and the deepest fall in microseconds that 64 bits hold.
 
     Args:
         words: The events, two int64 for each, shape [2 n].
@@ -98,7 +98,7 @@ def count_falls(words: np.ndarray) -> tuple[int, int]:
     falls = 0
     deepest = 0
     for i in range(1, len(words) // 2):
-        fall = words[np.uint64(2 * i - 2)] - words[np.uint64(2 * i)]
-        falls += fall > 0
-        deepest = max(deepest, fall)
+        before, now = words[np.uint64(2 * i - 2)], words[np.uint64(2 * i)]
+        falls += before > now
+        deepest = max(deepest, before - now if before > now else 0)
     return falls, deepest

@@ -120,3 +120,18 @@ def test_every_window_of_pedro(samples):
             np.testing.assert_array_equal(
                 events[name], array[:, column] > 0 if name == "p" else array[:, column]
             )
+
+
+def test_falls_of_time_beyond_64_bits_count_alike_from_any_place(tmp_path):
+    path = tmp_path / "far.npy"
+    t = [2**62, -(2**62) - 5, 2**63 - 1, -(2**63), 10, 4]  # falls of 2**63 + 5, 2**64 - 1 and 6
+    events = np.zeros(6, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
+    events["t"] = t
+    path.write_bytes(npy(events))
+    reports = []
+    for most in (6, 1, 2):
+        recording = open_recording(path)
+        for _ in recording.decode_chunks(max_events=most):
+            pass
+        reports.append((recording.report.backward_steps, recording.report.largest_backward_us))
+    assert reports == [(3, 6)] * 3
