@@ -6,7 +6,7 @@ from events.readers.aedat4_compression import UnpackError, unpacker
 from events.readers.aedat4_header import Aedat4Header
 from events.readers.aedat4_packets import HEADER_BYTES
 from events.readers.aedat4_walk import PacketWalk, WalkPlace
-from events.readers.byte_window import LONG_READ_BYTES
+from events.readers.byte_window import LONGEST_READ_BYTES
 from events.readers.source import Source
 from events.recording import Damage
 
@@ -62,7 +62,7 @@ class PacketBatches:
         """Make the next packets the batch; False where there is none, or none without waiting."""
         self.start = self._walk.place, self.lost_packets
         self.spans = self.spans[:0]
-        found, aligned = self._next_packets(BATCH_BYTES if self._packed else LONG_READ_BYTES, wait=wait)
+        found, aligned = self._next_packets(BATCH_BYTES if self._packed else LONGEST_READ_BYTES, wait=wait)
         if not found:
             return False
         if self._packed or not aligned:

@@ -17,7 +17,7 @@ from events.readers.aedat4_packets import (
     packet_fits,
     ready_packets,
 )
-from events.readers.byte_window import LONG_READ_BYTES, ByteWindow
+from events.readers.byte_window import LONGEST_READ_BYTES, ByteWindow
 from events.readers.source import Source
 from events.recording import Damage, FileReport
 
@@ -60,7 +60,7 @@ class PacketWalk:
         self._source = source
         self._table = header.table_position
         self._end_byte = self._table if header.end <= self._table <= source.size else source.size
-        self.window = ByteWindow(source, header.end, self._end_byte, read_bytes=LONG_READ_BYTES)
+        self.window = ByteWindow(source, header.end, self._end_byte, read_bytes=LONGEST_READ_BYTES)
         self.report = report
         self.error: str | None = None
         self.ended = False
@@ -102,7 +102,7 @@ class PacketWalk:
     def go_to(self, place: WalkPlace) -> None:
         """Stand where another walk through the file stood."""
         self.window.close()
-        self.window = ByteWindow(self._source, place.position, self._end_byte, read_bytes=LONG_READ_BYTES)
+        self.window = ByteWindow(self._source, place.position, self._end_byte, read_bytes=LONGEST_READ_BYTES)
         self.skipped = place.skipped
         self._passed[:] = place.passed
         self._foreign = place.foreign.copy()

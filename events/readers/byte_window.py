@@ -10,8 +10,10 @@ from events.readers.source import Source, open_descriptor
 
 # Bytes read at a time: enough that the call costs nothing, few enough to stay in the cache.
 READ_BYTES = 1 << 19
-# The same where each takes a call of a compiled loop: two threads then wait for each other less often.
-LONG_READ_BYTES = 1 << 21
+# The same where each read takes a call of a compiled loop: two threads then wait for each other less often.
+# More than that takes one thread alone longer, but by files whose events are as long as ours.
+LONG_READ_BYTES = 1 << 20
+LONGEST_READ_BYTES = 1 << 21
 
 # ssize_t pread(int, void *, size_t, off_t), of the C library.
 pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
