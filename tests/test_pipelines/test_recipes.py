@@ -1,6 +1,7 @@
 """Published recipes: each loads and builds, as it is and as a try, and runs as a try to its report."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from pipelines.smoke import MADE_HERE, PICTURES_MADE_HERE, has_pictures
 from snn.losses import mean_threshold
 from snn.models.registry import build_model
 from snn.neurons.modules import Neuron
+from snn.neurons.settings import NEURONS
 
 # Planes, size and classes of data sets that are taken as they are.
 OWN_FRAMES = {"nmnist": (2, 34, 34), "mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
@@ -27,6 +29,7 @@ FAMILIES = {
     "dvs_cifar10_spquant_vgg9_sparse": "quantlif",
     "ncars_mobilenet_4bit": "lt, threshold_gradient=subtract+explicit",
     "cifar10_spikformer": "lif",
+    "dvs_cifar10_mlif_s3_t10": "mlif",
 }
 # Smaller still: a test of the machinery, not of a minute.
 SMALL = ("data.digits.per_class=4", "data.digits.duration_us=40000", "data.workers=1", "training.threads=1")
@@ -83,6 +86,16 @@ def test_published_numbers_of_the_recipes():
         "cifar10_resnet19_spquant": ("adam", 1e-2, "cosine", 300, 128, 0.05, 2),
         "imagenet100_resnet34": ("sgd", 0.05, "cosine", 100, 64, 0.05, 2),
     }
+    for lanes, pieces, frames in ((4, 80, 10), (4, 40, 5), (4, 20, 3), (3, 40, 10), (3, 20, 5), (3, 10, 3)):
+        name = f"dvs_cifar10_mlif_s{lanes}_t{pieces}"
+        table[name] = ("adam", 1e-3, "cosine", 300, 128, 1e-3, frames)
+        binning, neuron = load_experiment(name).data.binning, load_experiment(name).model.neuron
+        assert (binning.levels, binning.sub_frames, binning.binary_frames) == (lanes, pieces, 80)
+        assert neuron == replace(NEURONS["mlif"], lanes=lanes)
+    for name in ("cifar10_spike_driven", "cifar100_spike_driven"):
+        table[name] = ("adamw", 3e-4, "cosine", 300, 64, 0.0, 4)
+        node = replace(NEURONS["mlif"], charge="decay_input", scaled=True, surrogate="sigmoid")
+        assert load_experiment(name).model.neuron == node
     for name, expected in table.items():
         experiment = load_experiment(name)
         t = experiment.training
