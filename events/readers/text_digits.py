@@ -52,7 +52,7 @@ def other_than_digits(typing_context: Any, raw: Any, at: Any) -> Any:
 
 
 @njit(nogil=True, inline="always")
-def four_ends(raw: np.ndarray, at: np.uint64, separator: int, line_end: int) -> Any:
+def four_ends(raw: np.ndarray, at: np.uint64, separator: int, behind: int) -> Any:
     """Return where each of the four numbers of a line ends, and whether it holds nothing but short ones.
 
     Where the next line starts must not wait for the answer, so that no end depends on it.
@@ -61,7 +61,7 @@ def four_ends(raw: np.ndarray, at: np.uint64, separator: int, line_end: int) -> 
         raw: Bytes, uint8.
         at: First byte of the line; there must be REACH bytes from there on.
         separator: The one byte behind a number.
-        line_end: The one behind the last.
+        behind: The one behind the last.
 
     Returns:
         The byte behind each number, and whether all they are is 1 to MOST_DIGITS digits.
@@ -79,7 +79,7 @@ def four_ends(raw: np.ndarray, at: np.uint64, separator: int, line_end: int) -> 
         max(first - at - ONE, second - first - TWO), max(third - second - TWO, fourth - third - TWO)
     )
     separated = raw[first] == separator and raw[second] == separator and raw[third] == separator
-    plain = separated and raw[fourth] == line_end and longest < MOST_DIGITS
+    plain = separated and raw[fourth] == behind and longest < MOST_DIGITS
     return first, second, third, fourth, plain
 
 

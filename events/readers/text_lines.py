@@ -152,10 +152,13 @@ def parse_plain(
     column = fields.astype(np.uint64) * room
     lines = np.uint64(LINE) * room
     stop = np.uint64(len(raw))
+    # The last line says whether lines end with a return, too.
+    returns = end - at > ONE and raw[end - ONE - ONE] == RETURN
+    behind, more = (RETURN, ONE) if returns else (LINE_END, np.uint64(0))
     rows = np.uint64(0)
     while at < end and rows < room and stop - at >= REACH:
-        first, second, third, fourth, plain = four_ends(raw, at, separator, LINE_END)
-        if not plain:
+        first, second, third, fourth, plain = four_ends(raw, at, separator, behind)
+        if not plain or raw[fourth + more] != LINE_END:
             break
         cells[column[0] + rows] = digits_value(raw, at, first)
         cells[column[1] + rows] = digits_value(raw, first + ONE, second)
@@ -163,7 +166,7 @@ def parse_plain(
         cells[column[3] + rows] = digits_value(raw, third + ONE, fourth)
         cells[lines + rows] = at
         rows += ONE
-        at = fourth + ONE
+        at = fourth + more + ONE
     return at, np.int64(rows)
 
 

@@ -158,10 +158,11 @@ oddities = st.sampled_from(["", " ", "-", ".5", "e1", "x", "\r", ",", "\xff", "\
     oddity=oddities,
     behind=st.sampled_from([b"1" * 80, b",0\n" * 30, b"\xff" * 80]),
     fields=st.permutations(ORDER),
+    line_end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_room_behind_the_lines_changes_nothing(lines, place, oddity, behind, fields):
+def test_room_behind_the_lines_changes_nothing(lines, place, oddity, behind, fields, line_end):
     """Where a block may be read from the start of a line, the line is read at once: to the same numbers."""
-    text = "".join(",".join(line) + "\n" for line in lines).encode("latin-1")
+    text = "".join(",".join(line) + line_end for line in lines).encode("latin-1")
     text = text[:place] + oddity.encode("latin-1") + text[place:]
     raw = np.frombuffer(text + behind, np.uint8).copy()
     results = []
@@ -182,4 +183,5 @@ def test_whole_numbers_of_any_length_are_exact(numbers, zeros):
 def test_a_return_inside_a_line_is_no_line_end():
     good = b"1,2,3,0\n"
     assert parse(good + b"1,2,3,0\r4,5,6,1\n" + good)[1] == [1, 16, 8]
-    assert parse(b"1,2,3,0\r\n" * 2)[:2] == ([[1, 2, 3, 0, 0], [1, 2, 3, 0, 9]], [0, 0, -1])
+    assert parse(b"1,2,3,0\r\n" * 20)[:2] == ([[1, 2, 3, 0, 9 * row] for row in range(20)], [0, 0, -1])
+    assert parse(b"1,2,3,0\r4\n" * 9 + b"1,2,3,0\r\n")[1] == [9, 90, 0]
