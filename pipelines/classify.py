@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore, open_store
@@ -24,6 +26,7 @@ from pipelines.run_folder import RunFolder, describe_run
 from pipelines.samples import SampleSplit, split_samples
 from pipelines.start import start_checkpoint, start_from
 from pipelines.weight_words import name_weights
+from snn.conversion.calibration import calibrate, level_layers
 from snn.quant.apply import list_weights
 from snn.sparsity.apply import gate_layers
 from snn.training.checkpoint import load_checkpoint
@@ -81,7 +84,7 @@ def run_classify(
     if experiment.training.start_from is not None and not resume:
         start_checkpoint(experiment.training.start_from)
     if resume:
-        store = _store_of_run(folder)
+        store = store_of_run(folder)
     else:
         store = prepare_store(experiment.data, display)
     _refuse_what_does_not_fit(experiment, store)
@@ -92,7 +95,8 @@ def run_classify(
         f"run       {folder.path}  {len(samples.train)} training, {len(samples.validation)} validation, "
         f"{len(samples.test)} test samples"
     )
-    display.say(f"neurons   {name_neuron(experiment.model.neuron)}: {executor}")
+    if experiment.model.activation == "neurons":
+        display.say(f"neurons   {name_neuron(experiment.model.neuron)}: {executor}")
     if experiment.model.weights.anything:
         display.say(f"weights   {name_weights(list_weights(new_network(experiment, store)))}")
     if experiment.model.sparsity.kind != "none":
@@ -133,7 +137,7 @@ def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None
         )
 
 
-def _store_of_run(folder: RunFolder) -> FrameStore:
+def store_of_run(folder: RunFolder) -> FrameStore:
     """Return the store a run was trained on.
 
     Raises:
@@ -204,6 +208,37 @@ def _train_process(
             observer=observer,
             resume=job.resume,
             should_stop=should_stop,
+            before_epoch=lambda network: _measure_ranges(fabric, job, network),
+        )
+
+
+def _measure_ranges(fabric: Any, job: _TrainJob, network: nn.Module) -> None:
+    """Measure the ranges of a quantised ANN's activations on training samples as they are."""
+    settings = job.experiment.model.levels
+    if not level_layers(network):
+        return
+    indices = job.samples.train
+    if settings.samples is not None and settings.samples < len(indices):
+        indices = indices[np.linspace(0, len(indices) - 1, settings.samples).astype(np.int64)]
+    feed_settings = FeedSettings(
+        batch_size=max(job.experiment.training.batch_size // fabric.world_size, 1),
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        cache=job.experiment.data.cache,
+    )
+
+    def over_processes(operation: str) -> Callable[[Tensor], Tensor]:
+        if fabric.world_size == 1:
+            return lambda tensor: tensor
+        return lambda tensor: fabric.all_reduce(tensor.to(fabric.device), reduce_op=operation).cpu()
+
+    with Feed(job.store, indices, feed_settings, device=fabric.device) as feed:
+        calibrate(
+            network,
+            lambda: (batch.frames for batch in feed),
+            reduce=over_processes("sum"),
+            reduce_max=over_processes("max"),
+            autocast=fabric.autocast,
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from pipelines.errors import RunError
 from pipelines.experiment import Experiment
 from pipelines.settings_tree import as_table, build_settings, to_toml
 from snn.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from pipelines.convert_settings import ConvertExperiment
 
 # Distributions whose version can change a result.
 RECORDED_VERSIONS = (
@@ -47,7 +50,7 @@ class RunFolder:
         self.pictures = path / "pictures"
         self.tensorboard = path / "tensorboard"
 
-    def create(self, experiment: Experiment, about: dict[str, Any]) -> None:
+    def create(self, experiment: "Experiment | ConvertExperiment", about: dict[str, Any]) -> None:
         """Make the folder and write what is known before the first step.
 
         Raises:
@@ -121,7 +124,9 @@ class RunFolder:
         _write_whole(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def new_run_folder(experiment: Experiment, out: Path | None, *, root: Path = Path("runs")) -> RunFolder:
+def new_run_folder(
+    experiment: "Experiment | ConvertExperiment", out: Path | None, *, root: Path = Path("runs")
+) -> RunFolder:
     """Return an unused run folder: `out`, or one named after experiment and time."""
     if out is not None:
         return RunFolder(out)

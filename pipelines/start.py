@@ -7,6 +7,7 @@ from torch import nn
 from pipelines.errors import RunError
 from snn.models.weights import load_weights
 from snn.quant.apply import from_float
+from snn.quant.levels import from_unmeasured
 from snn.sparsity.apply import from_ungated
 from snn.training.checkpoint import load_checkpoint
 from snn.training.fit import BEST
@@ -32,8 +33,8 @@ def start_checkpoint(source: str) -> Path:
 def start_from(network: nn.Module, source: str) -> None:
     """Put the weights of a run's best epoch, or of a checkpoint, into a network.
 
-    A network whose weights have few bits may begin with one in float, and one with gates with one without,
-    otherwise the same.
+    A network whose weights have few bits may begin with one in float, one with gates with one without, and
+    an ANN whose activations have few levels with one whose have not, otherwise the same.
 
     Raises:
         RunError: There is no checkpoint.
@@ -41,4 +42,4 @@ def start_from(network: nn.Module, source: str) -> None:
     """
     path = start_checkpoint(source)
     weights = from_ungated(load_checkpoint(path)["model"], network)
-    load_weights(network, from_float(weights, network), where=path)
+    load_weights(network, from_unmeasured(from_float(weights, network), network), where=path)

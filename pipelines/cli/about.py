@@ -21,20 +21,26 @@ def experiments(as_json: JsonOption = False) -> None:
         import tomllib
 
         folder = Path(__file__).parents[1] / "experiments"
+        paths = {"classify": sorted(folder.glob("*.toml")), "convert": sorted(folder.glob("convert/*.toml"))}
         found = [
             {
                 "name": path.stem,
                 "description": tomllib.loads(path.read_text(encoding="utf-8"))["description"],
                 "file": str(path),
+                "run": command,
             }
-            for path in sorted(folder.glob("*.toml"))
+            for command, of_command in paths.items()
+            for path in of_command
         ]
         if as_json:
             print(json.dumps(found))
             return
         width = max(len(entry["name"]) for entry in found)
-        for entry in found:
-            print(f"{entry['name']:{width}}  {entry['description']}")
+        for command in paths:
+            print(f"pipelines run {command}:")
+            for entry in found:
+                if entry["run"] == command:
+                    print(f"  {entry['name']:{width}}  {entry['description']}")
         print(f"\nfiles: {folder}")
 
 

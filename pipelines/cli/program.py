@@ -6,6 +6,7 @@ import typer
 
 from pipelines.cli.about import doctor, experiments
 from pipelines.cli.classify import classify
+from pipelines.cli.convert import convert
 from pipelines.cli.runs import evaluate, export, report
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 run_app = typer.Typer(help="Run an experiment from recordings to a report.", no_args_is_help=True)
 app.add_typer(run_app, name="run")
 run_app.command()(classify)
+run_app.command()(convert)
 app.command()(evaluate)
 app.command()(export)
 app.command()(report)

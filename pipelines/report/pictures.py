@@ -144,7 +144,7 @@ def draw_neurons(metrics: list[dict[str, Any]], neuron: Mapping[str, Any]) -> Fi
     epochs = [record["epoch"] for record in metrics]
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.88, max(len(layers), 1)))
     for axes, (name, scale, title) in zip(grid[0], panels, strict=True):
-        for layer, colour in zip(layers, colours, strict=True):
+        for layer, colour in zip(layers, colours, strict=False):
             values = [scale * record.get(name, {}).get(layer, np.nan) for record in metrics]
             shape = "o" if len(epochs) == 1 else None
             axes.plot(epochs, values, color=colour, marker=shape, label=layer.removesuffix(".neuron"))
@@ -175,8 +175,9 @@ def draw_spikes(seen: Any, classes: list[str]) -> Figure:
     """Draw the spikes of one test sample: time across, some neurons of each layer down."""
     layers = {name.removeprefix("spikes/"): seen[name] for name in seen if name.startswith("spikes/")}
     values = spike_values(seen)
-    columns = min(len(layers), 4)
-    rows = -(-len(layers) // columns)
+    # An ANN has none.
+    columns = max(min(len(layers), 4), 1)
+    rows = max(-(-len(layers) // columns), 1)
     figure, grid = plt.subplots(rows, columns, figsize=(9, 2.1 * rows), squeeze=False, sharex=True)
     for axes, (name, spikes) in zip(grid.flat, layers.items(), strict=False):
         # The edges of the picture, so that the first step is 1 and lies over its number.

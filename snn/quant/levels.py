@@ -11,6 +11,7 @@ begins at its geometric middle 2^(e - 1/2), where a lane of an M-LIF begins at i
 are not the same function.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -35,6 +36,7 @@ class LevelSettings:
         kind: `log`: 2^bits - 1 powers of two. `lvl`: `bits` powers of two. `uniform`: 2^bits - 1 steps.
         bits: 1 to 8.
         percentile: Of a layer's activations, zeros among them, that becomes the largest level.
+        samples: Training samples, evenly spaced, that it is measured on before every epoch; none takes all.
         over: What it is the percentile of. `all`: all that was measured. `batches`: each batch, and the
             largest counts (M-LIF's release).
         published: As released: shares up to 1e-9 become full scale, and `uniform` does not clip.
@@ -43,6 +45,7 @@ class LevelSettings:
     kind: LevelKind = "log"
     bits: int = 2
     percentile: float = 99.7
+    samples: int | None = None
     over: MeasuredOver = "all"
     published: bool = False
 
@@ -54,6 +57,8 @@ class LevelSettings:
                 raise QuantError(f"{name}: found {found!r}, expected one of {', '.join(known)}{hint}")
         if type(self.bits) is not int or not 1 <= self.bits <= MOST_BITS:
             raise QuantError(f"bits: found {self.bits!r}, expected a whole number from 1 to {MOST_BITS}")
+        if self.samples is not None and self.samples < 1:
+            raise QuantError(f"samples: found {self.samples}, expected at least 1, or none")
         if not 0 < self.percentile <= 100:
             raise QuantError(f"percentile: found {self.percentile}, expected above 0 and at most 100")
 
@@ -142,3 +147,14 @@ class LevelReLU(nn.Module):
     def extra_repr(self) -> str:
         """Return the levels and their range."""
         return f"{self.settings.kind}, bits={self.settings.bits}, up to {float(self.maximum):.4g}"
+
+
+def from_unmeasured(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return weights of an ANN for the same network with levels, whose ranges are not measured yet."""
+    ranges = {
+        f"{name}.{key}": value
+        for name, module in network.named_modules()
+        if isinstance(module, LevelReLU)
+        for key, value in module.state_dict().items()
+    }
+    return ranges | dict(weights)
