@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from events.augment import UNCHANGED, AugmentSettings, augment_batch
+from events.augment_pictures import check_pictures, mix, operate, partners
 from events.errors import ConfigError, EventsError, StoreError
 
 Cache = Literal["none", "decoded", "auto"]
@@ -69,11 +70,20 @@ class Batch:
             stored counts. Stored counts may be a view of memory that is sample first.
         labels: Class of each sample, shape [B], int64.
         index: Number of each sample in the store, shape [B], int64.
+        other_labels: Class of what each picture is mixed with, shape [B], int64; None where none is mixed.
+        own_share: Share of each picture that is of its own class, shape [B], float32; None likewise.
     """
 
     frames: Tensor
     labels: Tensor
     index: Tensor
+    other_labels: Tensor | None = None
+    own_share: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Return all that there are."""
+        found = (self.frames, self.labels, self.index, self.other_labels, self.own_share)
+        return [tensor for tensor in found if tensor is not None]
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,7 @@ class Feed:
 
         Raises:
             ConfigError: There are no samples, or fewer than one batch with `drop_last`; or a process would
-                have no part of a shuffled epoch's last batch.
+                have no part of a shuffled epoch's last batch; or recordings would be augmented as pictures.
         """
         self.store = store
         self.indices = np.asarray(indices, np.int64)
@@ -208,6 +218,7 @@ class Feed:
         self.batch = 0
         self.wait_s = 0.0
         self._check_batches()
+        check_pictures(settings.augment.pictures, store.shape[1:], np.dtype(store.dtype))
         T, P, H, W = store.shape[1:]
         self._on_gpu = self.device.type == "cuda"
         self._values = None if settings.counts or store.values is None else torch.from_numpy(store.values)
@@ -324,7 +335,7 @@ class Feed:
             raise StoreError(f"{error} (while reading {where} of {self.store.path})") from error
         if self._copy_stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self._copy_stream)
-            for tensor in (batch.frames, batch.labels, batch.index):
+            for tensor in batch.tensors():
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         self.wait_s += time.perf_counter() - began
         return batch
@@ -333,6 +344,7 @@ class Feed:
         """Decode, augment and deliver one batch. Runs in the feed's thread."""
         samples = self.indices[positions]
         T, P, H, W = self.store.shape[1:]
+        mixed: tuple[Tensor, ...] = ()
         if self._straight and self._cached is None:
             sample_first = self._buffers.take((len(samples), T, P, H, W))
             self.store.read_into(samples, sample_first)
@@ -340,15 +352,37 @@ class Feed:
         else:
             filled = self._buffers.take((T, len(samples), P, H, W))
             self._fill(filled, positions, samples, epoch)
+            if self.settings.augment.pictures.mixes(epoch):
+                mixed = self._mix(filled, positions, samples, epoch)
             if self._values is not None and not self._on_gpu:
                 _look_up(self._values.numpy(), filled.reshape(-1))
             frames = torch.from_numpy(filled)
         labels = torch.from_numpy(self.store.label[samples].astype(np.int64))
-        batch = Batch(frames, labels, torch.from_numpy(samples))
+        batch = Batch(frames, labels, torch.from_numpy(samples), *mixed)
         return self._to_gpu(batch) if self._on_gpu else batch
+
+    def _mix(
+        self, filled: np.ndarray, positions: np.ndarray, samples: np.ndarray, epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mix pictures [1, B, P, H, W] with others of the epoch; return their labels and the own shares."""
+        settings = self.settings
+        taken = partners(len(self.indices), seed=settings.seed, epoch=epoch)[positions]
+        others, of_samples = np.empty_like(filled), self.indices[taken]
+        self._fill(others, taken, of_samples, epoch)
+        shares = mix(
+            filled[0], others[0], samples, settings=settings.augment.pictures, seed=settings.seed, epoch=epoch
+        )
+        return torch.from_numpy(self.store.label[of_samples].astype(np.int64)), torch.from_numpy(shares)
 
     def _fill(self, frames: np.ndarray, positions: np.ndarray, samples: np.ndarray, epoch: int) -> None:
         """Write a batch, decoded, augmented and time first, into frames[T, B, P, H, W]."""
+        self._augment(frames, positions, samples, epoch)
+        pictures, seed = self.settings.augment.pictures, self.settings.seed
+        if pictures.operations:
+            operate(frames[0], samples, settings=pictures, seed=seed, epoch=epoch)
+
+    def _augment(self, frames: np.ndarray, positions: np.ndarray, samples: np.ndarray, epoch: int) -> None:
+        """Write a batch, decoded, moved and time first, into frames[T, B, P, H, W]."""
         chosen = partial(
             augment_batch, settings=self.settings.augment, seed=self.settings.seed, epoch=epoch, out=frames
         )
@@ -381,8 +415,7 @@ class Feed:
             frames = batch.frames.to(self.device, non_blocking=True)
             moved = Batch(
                 frames if self.settings.counts else carried(frames, self._values),
-                batch.labels.to(self.device),
-                batch.index.to(self.device),
+                *(tensor.to(self.device) for tensor in batch.tensors()[1:]),
             )
             copied = torch.cuda.Event()
             copied.record()
@@ -451,6 +484,10 @@ def carried(frames: Tensor, values: np.ndarray | Tensor | None) -> Tensor:
     """
     if values is None:
         return frames.float()
+    if frames.device.type == "cpu":
+        out = np.empty(frames.shape, np.float32)
+        _look_up_into(np.asarray(values), frames.contiguous().numpy().reshape(-1), out.reshape(-1))
+        return torch.from_numpy(out)
     # As an index, bytes would be a mask.
     return torch.as_tensor(values, device=frames.device)[frames.long()]
 
@@ -460,6 +497,13 @@ def _look_up(values, frames):  # type: ignore[no-untyped-def]
     """Replace each stored number, flat float32, by what it stands for."""
     for i in range(len(frames)):
         frames[i] = values[int(frames[i])]
+
+
+@njit(cache=True, nogil=True)
+def _look_up_into(values, stored, out):  # type: ignore[no-untyped-def]
+    """Write what each stored number, flat, stands for."""
+    for i in range(len(stored)):
+        out[i] = values[stored[i]]
 
 
 def time_first(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:

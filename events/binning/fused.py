@@ -147,7 +147,9 @@ def _count_file(
     cells = _cells(records.layout, sensor_hw, (height, width))
     if cells is None:
         return None
-    counts = np.zeros(_BUFFER_FRAMES * 2 * plane, np.uint32)
+    # Where only presence matters a byte will do, so that the buffer is four times smaller.
+    marks = settings.value in ("binary", "lane")
+    counts = np.zeros(_BUFFER_FRAMES * 2 * plane, np.uint8 if marks else np.uint32)
     raw = np.empty(BLOCK_BYTES, np.uint8)
     top = 1 if settings.value == "binary" else settings.largest_value
     group, lanes = 0, stored_lanes(1)
@@ -282,12 +284,20 @@ def _plain(raw, layout, previous, limit_us):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _count(raw, layout, cells, counts):  # type: ignore[no-untyped-def]
-    """Add the records to the counts; one loop for each way to load them, which is faster."""
+    """Add the records to the counts, or mark them with 1 where counts are bytes.
+
+    One loop for each way to count and to load them, which is faster.
+    """
     (rows, row_shift, row_mask), (columns, column_shift, column_mask) = cells
     row_shift, row_mask = np.uint64(row_shift), np.uint64(row_mask)
     column_shift, column_mask = np.uint64(column_shift), np.uint64(column_mask)
     words = raw.view(np.uint64)
-    if layout.little == 1:
+    if counts.itemsize == 1:
+        for i in range(len(words)):
+            address = (words[i] if layout.little == 1 else swap_words(words[i])) >> np.uint64(32)
+            cell = np.uint64(rows[(address >> row_shift) & row_mask])
+            counts[cell + np.uint64(columns[(address >> column_shift) & column_mask])] = 1
+    elif layout.little == 1:
         for i in range(len(words)):
             address = words[i] >> np.uint64(32)
             cell = np.uint64(rows[(address >> row_shift) & row_mask])

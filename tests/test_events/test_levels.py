@@ -203,7 +203,7 @@ def test_batches_carry_powers_of_two(tree, tmp_path, cache):
     with Feed(store, np.arange(6), FeedSettings(batch_size=3, counts=True)) as feed:
         np.testing.assert_array_equal(next(iter(feed)).frames.numpy(), stored[:, :3])
     np.testing.assert_array_equal(FrameDataset(store)[0][0].numpy(), CARRIED[stored[:, 0]])
-    # As on a GPU: bytes index, they do not mask.
+    # Bytes index, they do not mask.
     moved = carried(torch.from_numpy(stored), torch.from_numpy(store.values))
     np.testing.assert_array_equal(moved.numpy(), CARRIED[stored])
 
