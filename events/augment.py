@@ -5,12 +5,13 @@ thread, the process or an interruption. All frames of a sample go through the sa
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numba import njit
 
+from events.augment_pictures import PictureAugmentSettings
 from events.errors import ConfigError
 
 Fill = Literal["wrap", "zero"]
@@ -28,6 +29,7 @@ class AugmentSettings:
             of its events is dropped with that probability.
         rotate_deg: Largest rotation about the centre in degrees, either way; nearest pixel.
         zoom: Largest relative change of size, either way; 0.1 gives 0.9 to 1.1; nearest pixel.
+        pictures: What is done to pictures after that.
     """
 
     flip: float = 0.0
@@ -36,6 +38,7 @@ class AugmentSettings:
     drop: float = 0.0
     rotate_deg: float = 0.0
     zoom: float = 0.0
+    pictures: PictureAugmentSettings = field(default_factory=PictureAugmentSettings)
 
     def __post_init__(self) -> None:
         if not 0 <= self.flip <= 1:
