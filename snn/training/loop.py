@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn.errors import QuantError, TrainingError
-from snn.losses import mean_threshold, tet_loss
+from snn.losses import Mixed, mean_threshold, tet_loss
 from snn.metrics.classification import Classification, ClassificationMeter
 from snn.quant.apply import collapsed
 from snn.sparsity.apply import record_gates
@@ -138,7 +138,7 @@ def train_epoch(
     began, waited = time.perf_counter(), source.wait_s
     for batch in source:
         where = f"epoch {source.epoch + 1}, batch {source.batch}"
-        _train_step(training, batch.frames, batch.labels, where=where)
+        _train_step(training, batch.frames, batch.labels, mixed_of(batch), where=where)
         now = time.perf_counter()
         training.totals.seconds += now - began
         training.totals.wait_s += source.wait_s - waited
@@ -149,11 +149,20 @@ def train_epoch(
     return True
 
 
+def mixed_of(batch: Any) -> Mixed | None:
+    """Return the second labels of a batch whose samples are made of two; None of any other."""
+    if getattr(batch, "other_labels", None) is None:
+        return None
+    return Mixed(batch.other_labels, batch.own_share)
+
+
 def _initial_target(settings: TrainSettings) -> float:
     return 1.0 if settings.loss_target == "mean_threshold" else float(settings.loss_target)
 
 
-def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: str) -> None:
+def _train_step(
+    training: Training, frames: Tensor, labels: Tensor, mixed: Mixed | None, *, where: str
+) -> None:
     settings, optimizer = training.settings, training.optimizer
     set_learning_rates(optimizer, training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
     # Kept so that a batch that fails can be run again with the same dropout.
@@ -163,7 +172,15 @@ def _train_step(training: Training, frames: Tensor, labels: Tensor, *, where: st
             logits = training.model(frames)
     except QuantError as error:
         raise TrainingError(f"{where}: {error}") from error
-    loss = tet_loss(logits, labels, weight=settings.loss_weight, target=training.target)
+    loss = tet_loss(
+        logits,
+        labels,
+        weight=settings.loss_weight,
+        target=training.target,
+        loss_of=settings.loss_of,
+        label_smoothing=settings.label_smoothing,
+        mixed=mixed,
+    )
     value, of_gates, gate_value = loss.item(), gates.loss(), 0.0
     if of_gates is not None:
         loss, gate_value = loss + training.gate_weight * of_gates, of_gates.item()

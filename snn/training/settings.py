@@ -1,9 +1,10 @@
 """Settings of training: optimizer, schedule, loss, precision, devices."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from snn.errors import TrainingError
+from snn.losses import LossOf
 
 OptimizerName = Literal["adamw", "adam", "amsgrad", "sgd"]
 Schedule = Literal["cosine", "step", "milestones", "constant"]
@@ -39,6 +40,8 @@ class TrainSettings:
         threshold_floor: Least value of a learned threshold, above 0, kept after every step; none leaves them.
         decay_bounds: Least and largest value of a learned decay, kept after every step; none leaves them.
         loss_weight: Lambda of the TET loss, from 0 (cross entropy alone) to 1.
+        loss_of: What is classified: `steps`, the logits of every step, or `mean`, their mean over steps.
+        label_smoothing: Share of each label that is spread over all classes, from 0 to below 1.
         loss_target: Value the logits are drawn to, or `mean_threshold`: 1 at the start of an epoch,
             then the mean of the learned thresholds (LT-SNN).
         gradient_clip: Largest norm of all gradients together; None leaves them.
@@ -71,6 +74,8 @@ class TrainSettings:
     threshold_floor: float | None = None
     decay_bounds: tuple[float, float] | None = None
     loss_weight: float = 0.05
+    loss_of: LossOf = "steps"
+    label_smoothing: float = 0.0
     loss_target: float | MeanThreshold = 1.0
     gradient_clip: float | None = None
     precision: Precision = "auto"
@@ -100,6 +105,10 @@ class TrainSettings:
             raise TrainingError(f"step_factor must be above 0 and below 1, got {self.step_factor}")
         if not 0 <= self.loss_weight <= 1:
             raise TrainingError(f"loss_weight must be from 0 to 1, got {self.loss_weight}")
+        if self.loss_of not in get_args(LossOf):
+            raise TrainingError(f"loss_of must be one of {', '.join(get_args(LossOf))}, got {self.loss_of!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise TrainingError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise TrainingError(f"gradient_clip must be above 0, got {self.gradient_clip}; none turns it off")
         if self.batch_size % self.devices:

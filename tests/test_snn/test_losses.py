@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snn.errors import SnnError
-from snn.losses import mean_threshold, tet_loss
+from snn.losses import Mixed, mean_threshold, tet_loss
 from snn.neurons.modules import Neuron
 from snn.neurons.settings import NeuronSettings
 
@@ -73,3 +73,28 @@ def test_mean_threshold_counts_learned_ones_only():
     )
     assert mean_threshold(model) == pytest.approx(0.35)
     assert mean_threshold(nn.Sequential(Neuron(NeuronSettings(learn_threshold=False)))) is None
+
+
+def test_smoothed_labels_and_samples_made_of_two_are_soft_targets():
+    draw = torch.Generator().manual_seed(5)
+    logits = torch.randn(3, 4, 5, generator=draw, dtype=torch.float64)
+    labels, other = torch.tensor([4, 0, 2, 2]), torch.tensor([1, 0, 3, 4])
+    share, smoothing = torch.tensor([0.25, 0.5, 1.0, 0.0]), 0.1
+    onehot = torch.eye(5, dtype=torch.float64)
+    target = share[:, None] * onehot[labels] + (1 - share[:, None]) * onehot[other]
+    target = (1 - smoothing) * target + smoothing / 5
+    options = {"weight": 0.0, "target": 1.0, "label_smoothing": smoothing, "mixed": Mixed(other, share)}
+    expected = -(target * logits.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(tet_loss(logits, labels, **options), expected)
+    expected = -(target * logits.mean(0).log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(tet_loss(logits, labels, loss_of="mean", **options), expected)
+
+
+def test_loss_of_the_mean_over_steps():
+    logits = torch.tensor([[[2.0, 0.0]], [[0.0, 0.0]]])
+    label = torch.tensor([0])
+    found = tet_loss(logits, label, weight=0.5, target=1.0, loss_of="mean")
+    expected = 0.5 * math.log(1 + math.exp(-1)) + 0.5 * (1 + 1 + 1 + 1) / 4
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(SnnError, match="loss_of: found 'step', expected one of steps, mean"):
+        tet_loss(logits, label, weight=0.5, target=1.0, loss_of="step")
