@@ -1,5 +1,7 @@
 """Networks that are an ANN, a quantised ANN or an SNN, and the way from one to the other."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -130,6 +132,33 @@ def fold_first(ann):
     weights = folded_weights(ann)
     name = ann.flows()[0].synapses[0].layer
     return weights[f"{name}.weight"], weights[f"{name}.bias"]
+
+
+def test_processes_find_what_one_finds():
+    """Two workers with half of the samples each, whose counts are added up as processes add theirs up."""
+    ann, x = trained("resnet20"), pictures("resnet20", count=8)
+    networks = [build("resnet20", steps=2) for _ in range(3)]
+    for network in networks:
+        take_weights(network, folded_weights(ann), where="here")
+    alone = find_thresholds(networks[2], lambda: [x[:, :4], x[:, 4:]], ThresholdSettings())
+    barrier, shares = threading.Barrier(2, timeout=60), [None, None]
+
+    def work(rank):
+        def reduce(counts):
+            shares[rank] = counts
+            barrier.wait()
+            total = shares[0] + shares[1]
+            barrier.wait()
+            return total
+
+        half = x[:, 4 * rank : 4 * rank + 4]
+        return find_thresholds(networks[rank], lambda: [half], ThresholdSettings(), reduce=reduce)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, range(2)))
+    assert found == [alone, alone]
+    for name, tensor in networks[2].state_dict().items():
+        assert torch.equal(networks[0].state_dict()[name], tensor), name
 
 
 def test_what_cannot_be_converted_is_refused():

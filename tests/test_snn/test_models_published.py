@@ -103,6 +103,11 @@ PUBLISHED = [
     ("resnet34", LIF, 3, 32, 21_797_672 - 513_000 + 131_328 + 2_570, 241_920, 0),
     # 11,171,146 in the usual network for images of 32x32; it has no normalisation before the mean.
     ("preact_resnet18", LIF, 3, 32, 11_171_146 + 2 * 512, 557_056, 0),
+    # With M-LIF's neurons a threshold and a leak more a layer: 11,258,406, 39,921,502, and with 1000 classes
+    # 138,348,382.
+    ("resnet20", LIF, 3, 32, 11_258_406 - 2 * 19, 319_488, 0),
+    ("vgg16", LIF, 3, 32, 39_921_502 - 2 * 15, 284_672, 0),
+    ("vgg16_imagenet", LIF, 3, 224, 138_348_382 - 2 * 15 - 990 * 4096, 13_555_712, 0),
     # Two LayerNorms a block are built and never called in the release: 4 * 2 * 2 features. The paper's
     # 4.15 M and 9.32 M do not count them either.
     ("spikformer_4_256", LIF, 3, 32, 4_159_274 - 4 * 2 * 2 * 256, 966_656, 0),
