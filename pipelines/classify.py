@@ -1,7 +1,7 @@
 """Train a classifier: data, training, validation, one test, report. Resumes bit for bit."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore, open_store
 from pipelines.compare_masks import compare_masks
-from pipelines.display import Display, PlainLines
+from pipelines.display import Display, PlainLines, Silent
 from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_network, load_best, look_at_samples, new_network
 from pipelines.experiment import Experiment
@@ -25,13 +25,15 @@ from pipelines.report.build import build_report
 from pipelines.run_folder import RunFolder, describe_run
 from pipelines.samples import SampleSplit, split_samples
 from pipelines.start import start_checkpoint, start_from
+from pipelines.together import run_in_processes
 from pipelines.weight_words import name_weights
 from snn.conversion.calibration import calibrate, level_layers
 from snn.quant.apply import list_weights
 from snn.sparsity.apply import gate_layers
 from snn.training.checkpoint import load_checkpoint
-from snn.training.devices import make_fabric, set_reproducible
+from snn.training.devices import World, check_device, make_fabric, set_reproducible, started_world
 from snn.training.fit import LAST, FitResult, fit
+from snn.training.launch import leave_processes, lost_processes_named
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ class ClassifyOutcome:
         folder: The run's folder.
         store: The store it trained on.
         completed: False where it was interrupted; it can be resumed.
-        results: Content of results.json; None where it was interrupted.
+        results: Content of results.json; None where it was interrupted, and in all processes but the first.
+        is_first: Whether this is the first process, or the only one.
     """
 
     folder: RunFolder
     store: Path
     completed: bool
     results: dict[str, Any] | None
+    is_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,79 @@ def run_classify(
     Raises:
         PipelineError, EventsError, SnnError: Something given cannot be used, or training broke down.
     """
-    display = display or PlainLines()
-    folder = RunFolder(run_dir)
+    display, world = display or PlainLines(), started_world()
+    run = partial(_run, experiment, run_dir, resume, world)
+    if world is not None:
+        _refuse_other_processes(experiment, world)
+        return run(display)
+    if experiment.training.processes == 1:
+        return run(display)
+    # Before any work: a device or precision that is not there is refused.
+    check_device(experiment.training)
+    return run_in_processes(
+        partial(_run_as_member, experiment, run_dir, resume), experiment.training, display
+    )
+
+
+def _run_as_member(experiment: Experiment, run_dir: Path, resume: bool, display: Display) -> ClassifyOutcome:
+    return _run(experiment, run_dir, resume, started_world(), display)
+
+
+def _refuse_other_processes(experiment: Experiment, world: World) -> None:
+    """Raise ExperimentError where other processes were started than are asked for."""
+    settings = experiment.training
+    if settings.processes > 1 and (settings.devices, settings.nodes) != (world.processes_here, world.nodes):
+        raise ExperimentError(
+            f"training.devices is {settings.devices} and training.nodes {settings.nodes}, but "
+            f"{world.processes_here} processes were started on each of {world.nodes} machines; leave out "
+            "--devices and --nodes under torchrun"
+        )
+
+
+def _run(
+    experiment: Experiment, run_dir: Path, resume: bool, world: World | None, display: Display
+) -> ClassifyOutcome:
+    """Run in this process: alone, or one of a world, of which the first does all but the training."""
+    is_first = world is None or world.rank == 0
+    display = display if is_first else Silent()
     # Before any work: a device, precision or executor that is not there is refused.
-    fabric = make_fabric(experiment.training)
+    fabric = make_fabric(experiment.training, world)
     executor = explain_executor(experiment.model, fabric)
     if experiment.training.start_from is not None and not resume:
         start_checkpoint(experiment.training.start_from)
+    with already_explained(), lost_processes_named():
+        if world is not None:
+            fabric.launch()
+        job = _prepare(experiment, run_dir, resume, executor, display) if is_first else None
+        if world is not None:
+            job = _same_job(fabric, experiment, job, resume)
+        assert job is not None
+        folder = RunFolder(job.run)
+        fitted = _train(fabric, job, display)
+        leave_processes()
+        if not fitted.completed or not is_first:
+            return ClassifyOutcome(folder, job.store.path, fitted.completed, None, is_first)
+        display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
+        results = _test_once(job, folder, executor)
+    build_report(folder)
+    return ClassifyOutcome(folder, job.store.path, True, results)
+
+
+def _same_job(fabric: Any, experiment: Experiment, job: "_TrainJob | None", resume: bool) -> "_TrainJob":
+    """Return the first process's job in every process; all wait for it."""
+    places = fabric.broadcast(None if job is None else (str(job.run), str(job.store.path)))
+    if job is not None:
+        return job
+    store = open_store(places[1])
+    samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
+    return _TrainJob(experiment, store, samples, Path(places[0]), resume)
+
+
+def _prepare(
+    experiment: Experiment, run_dir: Path, resume: bool, executor: str, display: Display
+) -> "_TrainJob":
+    """Make the store and the run folder, and say what is to be done."""
+    folder = RunFolder(run_dir)
     if resume:
         store = store_of_run(folder)
     else:
@@ -104,15 +174,7 @@ def run_classify(
         display.say(f"gates     {gates[0].extra_repr()} on {len(gates)} blocks")
     if experiment.training.start_from is not None and not resume:
         display.say(f"from      {start_checkpoint(experiment.training.start_from)}")
-    job = _TrainJob(experiment, store, samples, folder.path, resume)
-    with already_explained():
-        fitted = _train(fabric, job, display)
-        if not fitted.completed:
-            return ClassifyOutcome(folder, store.path, False, None)
-        display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
-        results = _test_once(job, folder, executor)
-    build_report(folder)
-    return ClassifyOutcome(folder, store.path, True, results)
+    return _TrainJob(experiment, store, samples, folder.path, resume)
 
 
 def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None:
@@ -154,30 +216,7 @@ def store_of_run(folder: RunFolder) -> FrameStore:
 
 def _train(fabric: Any, job: _TrainJob, display: Display) -> FitResult:
     with interruptible() as interruption:
-        if job.experiment.training.devices == 1:
-            return _train_process(fabric, job, display, interruption)
-        # Every process notes Ctrl-C for itself; here it must not break off waiting for them.
-        return _launch(fabric, job)
-
-
-def _launch(fabric: Any, job: _TrainJob) -> FitResult:
-    """Train in processes of their own, and bring back what the first returns or what one of them raised."""
-    from torch.multiprocessing import ProcessRaisedException
-
-    try:
-        # Fabric looks for tensors in what goes in and out, and refuses frozen dataclasses there.
-        return FitResult(**fabric.launch(partial(_train_beside_others, job=job)))
-    except ProcessRaisedException as error:
-        # Only text comes back; of our own errors, the last line is `module.Class: message`.
-        module, _, message = str(error).strip().splitlines()[-1].partition(": ")
-        if module.rpartition(".")[0] in ("events.errors", "snn.errors", "pipelines.errors"):
-            raise RunError(message) from None
-        raise
-
-
-def _train_beside_others(fabric: Any, *, job: _TrainJob) -> dict[str, Any]:
-    with interruptible() as interruption, already_explained():
-        return asdict(_train_process(fabric, job, PlainLines(), interruption))
+        return _train_process(fabric, job, display, interruption)
 
 
 def _train_process(
@@ -190,8 +229,8 @@ def _train_process(
     network = new_network(experiment, job.store)
     if settings.start_from is not None and not job.resume:
         start_from(network, settings.start_from)
-    # The same weights everywhere, but not the same dropout.
-    torch.manual_seed(experiment.seed + fabric.global_rank)
+    # The same everywhere: what is drawn, is drawn for the whole batch.
+    torch.manual_seed(experiment.seed)
     compiles = not explain_executor(experiment.model, fabric).startswith("reference")
     observer = RunObserver(RunFolder(job.run), settings, display, compiles=compiles)
     if job.resume and fabric.global_rank == 0:

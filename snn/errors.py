@@ -47,6 +47,10 @@ class TrainingError(SnnError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
+class LostProcessError(TrainingError):
+    """Another process that trains together with this one is gone; that one says why, if it still can."""
+
+
 def did_you_mean(found: object, known: Iterable[object]) -> str:
     """Return the end of a message that suggests the nearest known name; empty where none is near."""
     near = get_close_matches(str(found), [str(name) for name in known], n=1)

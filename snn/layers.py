@@ -19,6 +19,7 @@ from snn.neurons.kernels.launch import Pool
 from snn.neurons.modules import Neuron
 from snn.neurons.packing import packed_conv2d, spike_book
 from snn.neurons.settings import NeuronSettings
+from snn.processes import of_samples_here, shared_batch, whole_shape
 
 
 class Stepwise(nn.Module):
@@ -47,9 +48,12 @@ class StepDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with features dropped, in training; x itself in evaluation."""
-        if self.per == "step" or not self.training:
+        shared = shared_batch() is not None
+        if not self.training or (self.per == "step" and not shared):
             return nn.functional.dropout(x, self.p, self.training)
-        return x * nn.functional.dropout(x.new_ones(x.shape[1:]), self.p)
+        steps = x.shape[0] if self.per == "step" else 1
+        ones = x.new_ones(steps, *whole_shape(x)[1:])
+        return x * of_samples_here(nn.functional.dropout(ones, self.p))
 
     def extra_repr(self) -> str:
         """Return the share, and what it is drawn for."""

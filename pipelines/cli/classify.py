@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +107,19 @@ def classify(
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
     devices: Annotated[
         int | None,
-        typer.Option(help="Processes: one for each GPU, or on the CPU as many as given.", show_default=False),
+        typer.Option(
+            help="Processes on a machine: one for each GPU, or on the CPU as many as given. They share every "
+            "batch and train as one would. With --resume, go on with so many.",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            help="Machines: give the same command on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set; "
+            "or use torchrun.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -134,6 +147,10 @@ def classify(
 
       pipelines run classify --weights 2 --membrane ternary    weights and membranes of three levels
 
+      pipelines run classify nmnist --data N-MNIST --devices 2    two GPUs, or two processes on a CPU
+
+      torchrun --nproc-per-node 2 -m pipelines run classify nmnist --data N-MNIST
+
       pipelines run classify cifar10_resnet19 --smoke          try a recipe, without its data
 
       pipelines run classify cifar10_resnet19 --data CIFAR10   the folder with cifar-10-python.tar.gz
@@ -148,7 +165,6 @@ def classify(
             data=data,
             dataset=dataset,
             seed=seed,
-            devices=devices,
             model=model,
             width=width,
             neuron=neuron,
@@ -157,10 +173,12 @@ def classify(
             start=start,
             executor=executor,
         )
+        processes = {name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None}
+        changes += [f"training.{name}={number}" for name, number in processes.items() if resume is None]
         if resume is not None:
             _refuse_with_resume(experiment, [*changes, *["--smoke"] * smoke], out)
             folder = RunFolder(resume)
-            settings = folder.experiment()
+            settings = _with_processes(folder.experiment(), processes)
         else:
             if smoke and data is not None:
                 raise ExperimentError(
@@ -174,8 +192,12 @@ def classify(
 
             outcome = run_classify(settings, folder.path, resume=resume is not None, display=display)
         if not outcome.completed:
-            _say_how_to_resume(folder.path)
+            if outcome.is_first:
+                _say_how_to_resume(folder.path)
             raise typer.Exit(INTERRUPTED)
+        if not outcome.is_first:
+            return
+        folder = outcome.folder
         if as_json:
             print(
                 json.dumps({"run": str(folder.path), "store": str(outcome.store)} | (outcome.results or {}))
@@ -190,7 +212,6 @@ def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
         "data": "data.source",
         "dataset": "data.dataset",
         "seed": "seed",
-        "devices": "training.devices",
         "model": "model.name",
         "width": "model.width",
         "neuron": "model.neuron.preset",
@@ -229,9 +250,21 @@ def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | 
     if experiment is not None or changes or out is not None:
         raise ExperimentError(
             "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
-            "--dataset, --model, --width, --neuron, --executor, --seed, --devices, --smoke and --out, "
+            "--dataset, --model, --width, --neuron, --executor, --seed, --smoke and --out, "
             "or start a new run"
         )
+
+
+def _with_processes(settings: "Experiment", processes: dict[str, Any]) -> "Experiment":
+    """Return the settings of a run that goes on with another number of processes.
+
+    Without a number, started by torchrun, it goes on with the processes there are.
+    """
+    from snn.training.devices import started_world
+
+    if not processes and started_world() is not None:
+        processes = {"devices": 1, "nodes": 1}
+    return replace(settings, training=replace(settings.training, **processes))
 
 
 def _say_how_to_resume(run: Path) -> None:

@@ -30,7 +30,8 @@ def reported() -> Iterator[None]:
     try:
         yield
     except (EventsError, PipelineError, SnnError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if _says_errors():
+            print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE if isinstance(error, ExperimentError | ConfigError) else PROBLEM) from None
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("events", "snn", "pipelines"):
@@ -48,6 +49,19 @@ def reported() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _says_errors() -> bool:
+    """Return whether an error is to be said here: of the processes of torchrun, one says it."""
+    if "RANK" not in os.environ:
+        return True
+    from snn.training.devices import started_world
+    from snn.training.launch import says_errors
+
+    try:
+        return says_errors(started_world())
+    except SnnError:
+        return True
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn.neurons.modules import Neuron
+from snn.processes import gather_from_processes
 
 
 def neuron_layers(model: nn.Module) -> dict[str, Neuron]:
@@ -40,6 +41,16 @@ class FiringRates:
         fired = torch.count_nonzero(spikes)
         self._fired[name] = self._fired[name] + fired if name in self._fired else fired
         self._seen[name] = self._seen.get(name, 0) + spikes.numel()
+
+    def with_other_processes(self) -> "FiringRates":
+        """Return what all processes have seen together; all must call it."""
+        together = FiringRates()
+        here = {name: (int(fired), self._seen[name]) for name, fired in self._fired.items()}
+        for process in gather_from_processes(here):
+            for name, (fired, seen) in process.items():
+                together._fired[name] = together._fired.get(name, torch.tensor(0)) + fired
+                together._seen[name] = together._seen.get(name, 0) + seen
+        return together
 
     def rates(self) -> dict[str, float]:
         """Return spikes a neuron and step, from 0 to 1, for each layer in the order they ran."""

@@ -4,7 +4,6 @@ import logging
 from functools import cache
 from typing import cast
 
-import torch
 from torch import Tensor, distributed, nn
 
 from snn.errors import NeuronError
@@ -16,6 +15,9 @@ from snn.neurons.modules import Neuron
 from snn.neurons.operator import constant_when_traced
 from snn.neurons.ops import neuron_forward, pool_spikes
 from snn.neurons.reference import NeuronParameters, check_input
+from snn.neurons.shared_norm import SharedBatchNorm2d
+from snn.neurons.statistics import update_running, uses_batch
+from snn.processes import shared_batch
 
 logger = logging.getLogger(__name__)
 
@@ -99,37 +101,6 @@ def _fused(
     return out, v
 
 
-def uses_batch(norm: nn.modules.batchnorm._BatchNorm) -> bool:
-    """Return whether a normalisation takes its statistics from the batch."""
-    return norm.training or (norm.running_mean is None and norm.running_var is None)
-
-
-@torch.no_grad()
-def update_running(
-    norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor, *, count: int
-) -> None:
-    """Update running statistics as BatchNorm2d does: with the unbiased variance, by `momentum`.
-
-    Without momentum they are the mean over all batches so far.
-
-    Args:
-        norm: What is updated.
-        mean: Of the batch, shape [C].
-        variance: Of the batch, biased, shape [C].
-        count: Values per channel, at least 2.
-    """
-    share: float | Tensor | None = norm.momentum
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if share is None:
-            share = norm.num_batches_tracked.to(mean.dtype).reciprocal()
-    if share is None:
-        share = 0.0
-    for running, batch in ((norm.running_mean, mean), (norm.running_var, variance * (count / (count - 1)))):
-        if running is not None:
-            running.mul_(1 - share).add_((batch * share).to(running.dtype))
-
-
 def _why_not(y: Tensor, norm: nn.Module, neuron: Neuron, pool: Pool, mask: Tensor | None) -> str | None:
     """Return why normalisation and neurons cannot be fused; None where they can, empty for nothing to say."""
     if type(neuron).run is not Neuron.run or type(neuron).forward is not Neuron.forward:
@@ -144,6 +115,9 @@ def _why_not(y: Tensor, norm: nn.Module, neuron: Neuron, pool: Pool, mask: Tenso
     if type(norm) is nn.SyncBatchNorm:
         if uses_batch(norm) and _processes(norm) > 1:
             return "SyncBatchNorm takes its statistics over several processes"
+    elif type(norm) is SharedBatchNorm2d:
+        if uses_batch(norm) and shared_batch() is not None:
+            return "normalisation takes its statistics over several processes"
     elif type(norm) is not nn.BatchNorm2d:
         return f"found {type(norm).__name__}, can fuse BatchNorm2d"
     if is_hooked(norm):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snn.errors import SparsityError
 from snn.layers import ConvBlock, Gate, Gated, weight_layers
+from snn.processes import gather_from_processes
 from snn.sparsity.gates import (
     ChannelPredictor,
     Control,
@@ -120,6 +121,20 @@ class GateRecord:
         self._samples[name] = self._samples.get(name, 0) + kept.shape[1]
         for into, new in zip((self._kept, self._changed), sums, strict=True):
             into[name] = into[name] + new if name in into else new
+
+    def with_other_processes(self) -> "GateRecord":
+        """Return the decisions of evaluation that all processes recorded together; all must call it."""
+        together = GateRecord()
+        here = {
+            name: (self._samples[name], kept.cpu(), self._changed[name].cpu())
+            for name, kept in self._kept.items()
+        }
+        for process in gather_from_processes(here):
+            for name, (samples, kept, changed) in process.items():
+                together._samples[name] = together._samples.get(name, 0) + samples
+                together._kept[name] = together._kept.get(name, torch.zeros_like(kept)) + kept
+                together._changed[name] = together._changed.get(name, torch.zeros_like(changed)) + changed
+        return together
 
     def loss(self) -> Tensor | None:
         """Return the gates' loss of what was recorded, a mean over layers; None where there is none."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from snn.errors import SparsityError
 from snn.layers import Gate, Gated, convolve
+from snn.processes import draw_uniform, mean_over_batch
 from snn.sparsity import reference
 from snn.sparsity.settings import SparsitySettings
 from snn.sparsity.targets import (
@@ -84,7 +85,7 @@ class LearnedGate(Gate):
         """
         if not self.training:
             return None
-        distance = kept.mean(dtype=torch.float32) - (1 - self.settings.share)
+        distance = mean_over_batch(kept.mean(dtype=torch.float32)) - (1 - self.settings.share)
         return torch.where(warm, 0.0, distance.square())
 
     def extra_repr(self) -> str:
@@ -205,8 +206,11 @@ class RandomGate(LearnedGate):
         count = math.prod(entries)
         if self.settings.random == "drawn":
             # In evaluation always the same ones, so that a result can be had again.
-            generator = None if self.training else torch.Generator().manual_seed(0)
-            order = torch.rand(steps, samples, count, generator=generator)
+            if self.training:
+                order = draw_uniform(steps, samples, count)
+            else:
+                generator = torch.Generator().manual_seed(0)
+                order = torch.rand(steps, samples, count, generator=generator)
         else:
             generator = torch.Generator().manual_seed(int(self.seed))
             order = torch.rand(count, generator=generator).expand(steps, samples, -1)
@@ -238,7 +242,7 @@ class SqueezeGate(LearnedGate):
         """Run the convolution and decide by channel; see `snn.layers.Gate`."""
         frames, warm = x.flatten(0, 1), self.warm()
         logits = reference.squeeze_logits(frames, self.first.weight, self.norm, self.second.weight).float()
-        gates = _drawn(self, logits, CHANNEL_TEMPERATURE)
+        gates = _drawn(self, logits, CHANNEL_TEMPERATURE, steps=len(x))
         kept = self.settled(gates.unflatten(0, x.shape[:2]), warm)
         loss = self.budget_loss(reference.certain_gate(logits, temperature=CHANNEL_TEMPERATURE), warm)
         return Gated(convolve(x, conv, book), kept, kept, loss)
@@ -266,7 +270,9 @@ class SpatialGate(LearnedGate):
         patches = patches_of(y, self.settings.patch)
         weight, bias = self.conv.weight, self.conv.bias
         logits = reference.patch_logits(x.flatten(0, 1), weight, bias, patches=patches).float()
-        kept = self.settled(_drawn(self, logits, SPATIAL_TEMPERATURE).unflatten(0, x.shape[:2]), warm)
+        kept = self.settled(
+            _drawn(self, logits, SPATIAL_TEMPERATURE, steps=len(x)).unflatten(0, x.shape[:2]), warm
+        )
         loss = self.budget_loss(reference.certain_gate(logits, temperature=SPATIAL_TEMPERATURE), warm)
         return Gated(y, _spread(kept, y, self.settings), kept, loss)
 
@@ -344,10 +350,13 @@ def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d, *, groups: int = 1) ->
     return functional.conv2d(x, weight, None, conv.stride, padding, conv.dilation, groups)
 
 
-def _drawn(gate: nn.Module, logits: Tensor, temperature: float) -> Tensor:
+def _drawn(gate: nn.Module, logits: Tensor, temperature: float, *, steps: int) -> Tensor:
+    """Return gates for logits [T * B, ...]: drawn in training, certain in evaluation."""
     if not gate.training:
         return reference.certain_gate(logits, temperature=temperature)
-    return reference.gumbel_gate(logits, temperature=temperature)
+    shape = (steps, len(logits) // steps, *logits.shape[1:])
+    uniform = draw_uniform(*shape, device=logits.device, dtype=logits.dtype).flatten(0, 1)
+    return reference.gumbel_gate(logits, temperature=temperature, uniform=uniform)
 
 
 def _check_parts(conv: nn.Conv2d, settings: SparsitySettings, layer: str) -> None:

@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from snn.neurons.block import uses_batch
+from snn.neurons.shared_norm import whole_batch_statistics
+from snn.neurons.statistics import uses_batch
 
 # Shares of the whole that count as nothing. Source: the release.
 NOTHING = 1e-5
@@ -107,7 +108,7 @@ def _line(y: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
         return y.new_ones(y.shape[1]), y.new_zeros(y.shape[1])
     norm = cast(nn.modules.batchnorm._BatchNorm, norm)
     if uses_batch(norm):
-        variance, mean = torch.var_mean(y, dim=(0, 2, 3), correction=0)
+        mean, variance, _ = whole_batch_statistics(y)
     else:
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     scale = torch.rsqrt(variance + norm.eps)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ from snn.errors import ModelError, TrainingError
 from snn.metrics.activity import decays, record_rates, thresholds
 from snn.metrics.classification import Classification
 from snn.models.weights import load_weights
+from snn.neurons.shared_norm import share_norms
+from snn.processes import sum_over_processes
 from snn.sparsity.apply import gate_settings, in_warm_up, record_gates
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
@@ -149,16 +151,20 @@ def fit(
         _save(training, train, best, folder / LAST)
     saved_at = time.monotonic()
 
+    stop = False
+
     def after_batch() -> None:
-        nonlocal saved_at
+        nonlocal saved_at, stop
         if fabric.global_rank == 0:
             observer.on_batch(training, train)
-        if _any(fabric, time.monotonic() - saved_at > settings.checkpoint_every_s):
+        is_due = time.monotonic() - saved_at > settings.checkpoint_every_s
+        stop, is_due = _any(fabric, should_stop(), is_due)
+        if is_due:
             _save(training, train, best, folder / LAST)
             saved_at = time.monotonic()
 
     def stop_asked() -> bool:
-        return _any(fabric, should_stop())
+        return stop
 
     try:
         while train.epoch < settings.epochs:
@@ -178,9 +184,9 @@ def fit(
 
 
 def _set_up(fabric: Any, network: nn.Module, settings: TrainSettings, *, steps_per_epoch: int) -> Training:
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
+    if fabric.world_size > 1:
         # Otherwise every process would normalise by its own share of the batch.
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        share_norms(network)
     # Fused kernels undo loss scaling themselves, which would hide the gradients from clipping.
     optimizer = build_optimizer(network, settings, fused=settings.precision != "fp16")
     model, optimizer = fabric.setup(network, optimizer)
@@ -220,7 +226,8 @@ def _finish_epoch(
                 folder / BEST,
                 {"model": network.state_dict(), "epoch": epoch, "validation_accuracy": result.accuracy},
             )
-    totals = _over_processes(training.fabric, training.totals)
+    totals = training.totals
+    activity, gates = activity.with_other_processes(), gates.with_other_processes()
     rate = learning_rate_at(
         training.step - 1, steps_per_epoch=training.steps_per_epoch, settings=training.settings
     )
@@ -249,22 +256,12 @@ def _finish_epoch(
     return best
 
 
-def _any(fabric: Any, here: bool) -> bool:
-    """Return whether this holds in any process; all must ask together."""
+def _any(fabric: Any, *here: bool) -> list[bool]:
+    """Return whether each of these holds in any process; all must ask together."""
     if fabric.world_size == 1:
-        return here
-    flag = torch.tensor(float(here), device=fabric.device)
-    return bool(fabric.all_reduce(flag, reduce_op="max"))
-
-
-def _over_processes(fabric: Any, totals: EpochTotals) -> EpochTotals:
-    """Return sums over samples of all processes; times and the gradient are this process's."""
-    if fabric.world_size == 1:
-        return totals
-    found = [totals.samples, totals.correct, totals.loss, totals.gate_loss]
-    sums = torch.tensor(found, dtype=torch.float64).to(fabric.device)
-    samples, correct, loss, gate_loss = fabric.all_reduce(sums, reduce_op="sum").tolist()
-    return replace(totals, samples=int(samples), correct=int(correct), loss=loss, gate_loss=gate_loss)
+        return list(here)
+    flags = torch.tensor(here, dtype=torch.int32, device=fabric.device)
+    return [count > 0 for count in sum_over_processes(flags).tolist()]
 
 
 def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> None:
@@ -279,12 +276,6 @@ def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> N
                 f"epoch {source.epoch + 1}, batch {source.batch}: {name} is not finite after the step; "
                 "lower training.learning_rate or set training.gradient_clip"
             )
-    states = [random_state()]
-    totals = [training.totals.as_dict()]
-    if training.fabric.world_size > 1:
-        gathered: list[Any] = [None] * training.fabric.world_size
-        torch.distributed.all_gather_object(gathered, (states[0], totals[0]))
-        states, totals = [state for state, _ in gathered], [total for _, total in gathered]
     if training.fabric.global_rank == 0:
         save_checkpoint(
             path,
@@ -297,8 +288,9 @@ def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> N
                 "steps_per_epoch": training.steps_per_epoch,
                 "feed": source.state_dict(),
                 "best": asdict(best),
-                "random": states,
-                "totals": totals,
+                # The same in every process, so that any number of them can go on.
+                "random": [random_state()],
+                "totals": [training.totals.as_dict()],
             },
         )
     training.fabric.barrier()
@@ -308,16 +300,19 @@ def _restore(training: Training, source: BatchSource, path: Path) -> _Best:
     """Put network, optimizer, feed and random generators where a checkpoint left them.
 
     Raises:
-        TrainingError: The checkpoint is of another network, data set or number of processes.
+        TrainingError: The checkpoint is of another network or data set.
     """
     saved = load_checkpoint(path)
-    rank, processes = training.fabric.global_rank, training.fabric.world_size
-    for name, found, expected in (
-        ("processes", processes, len(saved["random"])),
-        ("steps an epoch", training.steps_per_epoch, saved["steps_per_epoch"]),
-    ):
-        if found != expected:
-            raise TrainingError(f"{path}: saved with {expected} {name}, resumed with {found}; use {expected}")
+    found, expected = training.steps_per_epoch, saved["steps_per_epoch"]
+    if found != expected:
+        raise TrainingError(
+            f"{path}: saved with {expected} steps an epoch, resumed with {found}; use {expected}"
+        )
+    if len(saved["random"]) != 1:
+        raise TrainingError(
+            f"{path}: saved by an earlier version with {len(saved['random'])} processes, each with its own "
+            "random generators; resume with that version, or start a new run"
+        )
     try:
         load_weights(training.network, saved["model"], where=path)
     except ModelError as error:
@@ -325,7 +320,7 @@ def _restore(training: Training, source: BatchSource, path: Path) -> _Best:
     training.optimizer.load_state_dict(saved["optimizer"])
     training.fabric.strategy.precision.load_state_dict(saved["precision"])
     training.step, training.target = saved["step"], saved["target"]
-    training.totals = EpochTotals(**saved["totals"][rank])
+    training.totals = EpochTotals(**saved["totals"][0])
     source.load_state_dict(saved["feed"])
-    set_random_state(saved["random"][rank])
+    set_random_state(saved["random"][0])
     return _Best(**saved["best"])

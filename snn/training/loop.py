@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snn.errors import QuantError, TrainingError
 from snn.losses import Mixed, mean_threshold, tet_loss
 from snn.metrics.classification import Classification, ClassificationMeter
+from snn.processes import Share, gather_from_processes, sharing_batch, sum_over_processes
 from snn.quant.apply import collapsed
 from snn.sparsity.apply import record_gates
 from snn.training.nonfinite import first_nonfinite_layer
@@ -49,9 +50,18 @@ class BatchSource(Protocol):
         """Go there."""
 
 
+class _BatchSums(NamedTuple):
+    """Sums over the samples of a batch, in all processes."""
+
+    samples: int
+    correct: int
+    loss: float
+    gate_loss: float
+
+
 @dataclass
 class EpochTotals:
-    """Sums over the batches of an epoch so far, of this process.
+    """Sums over the batches of an epoch so far, of all processes; seconds are this process's.
 
     Attributes:
         samples: Samples trained on.
@@ -70,6 +80,14 @@ class EpochTotals:
     wait_s: float = 0.0
     largest_gradient: float = 0.0
     gate_loss: float = 0.0
+
+    def add(self, batch: _BatchSums, *, gradient: float) -> None:
+        """Add a batch, and the norm of its gradients."""
+        self.samples += batch.samples
+        self.correct += batch.correct
+        self.loss += batch.loss
+        self.gate_loss += batch.gate_loss
+        self.largest_gradient = max(self.largest_gradient, gradient)
 
     def as_dict(self) -> dict[str, float]:
         """Return the sums as plain numbers."""
@@ -163,6 +181,20 @@ def _initial_target(settings: TrainSettings) -> float:
 def _train_step(
     training: Training, frames: Tensor, labels: Tensor, mixed: Mixed | None, *, where: str
 ) -> None:
+    with sharing_batch(len(labels), device=training.fabric.device) as share:
+        _step_together(training, frames, labels, mixed, share, where=where)
+
+
+def _step_together(
+    training: Training,
+    frames: Tensor,
+    labels: Tensor,
+    mixed: Mixed | None,
+    share: Share,
+    *,
+    where: str,
+) -> None:
+    """Take a step on a batch, of which this process has a share; all processes take the same step."""
     settings, optimizer = training.settings, training.optimizer
     set_learning_rates(optimizer, training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
     # Kept so that a batch that fails can be run again with the same dropout.
@@ -181,14 +213,16 @@ def _train_step(
         label_smoothing=settings.label_smoothing,
         mixed=mixed,
     )
-    value, of_gates, gate_value = loss.item(), gates.loss(), 0.0
+    of_gates = gates.loss()
+    sums = _whole_batch(share, logits, labels, loss=loss, gate_loss=of_gates)
     if of_gates is not None:
-        loss, gate_value = loss + training.gate_weight * of_gates, of_gates.item()
-    if not math.isfinite(value + gate_value):
+        loss = loss + training.gate_weight * of_gates
+    if not math.isfinite(sums.loss + sums.gate_loss):
         torch.set_rng_state(random)
-        raise _broken(training, frames, f"{where}: the loss is {value + gate_value}")
+        found = (sums.loss + sums.gate_loss) / sums.samples
+        raise _broken(training, frames, f"{where}: the loss is {found}")
     optimizer.zero_grad()
-    training.fabric.backward(loss)
+    training.fabric.backward(loss if share.processes == 1 else loss * share.loss_factor)
     gradient = _clip(training)
     if not math.isfinite(gradient):
         torch.set_rng_state(random)
@@ -200,8 +234,7 @@ def _train_step(
         thresholds = mean_threshold(training.network)
         training.target = training.target if thresholds is None else thresholds
     training.step += 1
-    _add(training.totals, logits.detach(), labels, loss=value, gradient=gradient)
-    training.totals.gate_loss += gate_value * len(labels)
+    training.totals.add(sums, gradient=gradient)
 
 
 def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:
@@ -210,7 +243,9 @@ def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:
     scale = collapsed(training.network)
     if scale is not None:
         return TrainingError(f"{what}; {scale}")
-    where = first_nonfinite_layer(training.network, frames)
+    # Whatever is in this process's samples, or in another's: the earliest.
+    places = gather_from_processes(first_nonfinite_layer(training.network, frames))
+    where = min(places, key=lambda place: (place == "none", place != "the input frames"))
     return TrainingError(
         f"{what}; first non-finite output: {where}; "
         "lower training.learning_rate or set training.gradient_clip"
@@ -244,11 +279,16 @@ def _first_nonfinite_gradient(network: nn.Module) -> str:
     return "all parameters together"
 
 
-def _add(totals: EpochTotals, logits: Tensor, labels: Tensor, *, loss: float, gradient: float) -> None:
-    totals.samples += len(labels)
-    totals.correct += int((logits.float().mean(dim=0).argmax(dim=1) == labels).sum())
-    totals.loss += loss * len(labels)
-    totals.largest_gradient = max(totals.largest_gradient, gradient)
+def _whole_batch(
+    share: Share, logits: Tensor, labels: Tensor, *, loss: Tensor, gate_loss: Tensor | None
+) -> _BatchSums:
+    """Return sums over the samples of all processes, the same in each."""
+    correct = int((logits.detach().float().mean(dim=0).argmax(dim=1) == labels).sum())
+    of_gates = 0.0 if gate_loss is None else gate_loss.item()
+    here = [float(correct), loss.item() * len(labels), of_gates * len(labels)]
+    if share.processes > 1:
+        here = sum_over_processes(torch.tensor(here, dtype=torch.float64, device=logits.device)).tolist()
+    return _BatchSums(share.total, int(here[0]), here[1], here[2])
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from snn.errors import TrainingError
 from snn.losses import LossOf
 
-OptimizerName = Literal["adamw", "adam", "amsgrad", "sgd"]
+OptimizerName = Literal["adamw", "adam", "amsgrad", "lamb", "sgd"]
 Schedule = Literal["cosine", "step", "milestones", "constant"]
 ThresholdSchedule = Literal["same", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -48,7 +48,8 @@ class TrainSettings:
         precision: `fp32`, or half precision where it is safe: `bf16`, `fp16` (with loss scaling).
             `auto` takes bf16 on a GPU that has it, else fp32.
         device: `auto` takes a CUDA GPU where there is one.
-        devices: Processes, one for each GPU or, on CPU, as many as asked for.
+        devices: Processes on a machine, one for each GPU or, on CPU, as many as asked for.
+        nodes: Machines, each with as many processes.
         deterministic: Use only algorithms that give the same bits every time.
         threads: Threads of one operation on the CPU; 0 leaves the choice to torch.
         checkpoint_every_s: Seconds between checkpoints inside an epoch; one is also written after each.
@@ -81,13 +82,14 @@ class TrainSettings:
     precision: Precision = "auto"
     device: Device = "auto"
     devices: int = 1
+    nodes: int = 1
     deterministic: bool = True
     threads: int = 0
     checkpoint_every_s: float = 60.0
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "devices", "step_epochs"):
+        for name in ("epochs", "batch_size", "devices", "nodes", "step_epochs"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
         at_least_0 = ("weight_decay", "warmup_epochs", "warmup_from", "final_learning_rate", "threads")
@@ -111,11 +113,16 @@ class TrainSettings:
             raise TrainingError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise TrainingError(f"gradient_clip must be above 0, got {self.gradient_clip}; none turns it off")
-        if self.batch_size % self.devices:
+        if self.batch_size % self.processes:
             raise TrainingError(
-                f"batch_size {self.batch_size} cannot be shared by {self.devices} devices; "
-                f"use a multiple of {self.devices}"
+                f"batch_size {self.batch_size} cannot be shared by {self.processes} devices; "
+                f"use a multiple of {self.processes}"
             )
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, on all machines."""
+        return self.devices * self.nodes
 
     def _check_thresholds(self) -> None:
         """Raise TrainingError where what is said of thresholds and decays cannot be kept."""

@@ -2,6 +2,7 @@
 
 import math
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import nn
 from snn.errors import TrainingError
 from snn.metrics.classification import ClassificationMeter
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
-from snn.training.devices import make_fabric
+from snn.training.devices import make_fabric, started_world
 from snn.training.fit import BEST, LAST, fit
+from snn.training.launch import start_processes
 from snn.training.loop import evaluate
 from snn.training.nonfinite import first_nonfinite_layer
 from snn.training.optimizer import build_optimizer, learning_rate_at
@@ -390,9 +392,13 @@ def test_devices_that_are_not_there():
             make_fabric(TrainSettings(device="cuda"))
 
 
-def train_together(fabric, folder):
+def train_together(folder, _tell):
     """What each process of the test below does."""
     torch.set_num_threads(1)
+    world = started_world()
+    fabric = make_fabric(TrainSettings(batch_size=8, device="cpu"), world)
+    if world is not None:
+        fabric.launch()
     source = MemorySource(
         samples=24, batch_size=8 // fabric.world_size, rank=fabric.global_rank, world_size=fabric.world_size
     )
@@ -403,9 +409,7 @@ def train_together(fabric, folder):
     validation = MemorySource(
         samples=7, batch_size=2, rank=fabric.global_rank, world_size=fabric.world_size, seed=1, shuffle=False
     )
-    settings = TrainSettings(
-        epochs=3, batch_size=8, learning_rate=0.02, device="cpu", devices=fabric.world_size
-    )
+    settings = TrainSettings(epochs=3, batch_size=8, learning_rate=0.02, device="cpu")
     fit(
         fabric,
         network,
@@ -442,11 +446,11 @@ def test_two_processes_train_like_one(tmp_path):
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
-        together = make_fabric(TrainSettings(batch_size=8, device="cpu", devices=devices))
         if devices == 1:
-            outcomes.append(train_together(together, str(folder)))
+            outcomes.append(train_together(str(folder), None))
         else:
-            outcomes.append(together.launch(train_together, str(folder)))
+            settings = TrainSettings(batch_size=8, device="cpu", devices=devices)
+            outcomes.append(start_processes(partial(train_together, str(folder)), settings))
     (one, one_weights, one_confusion, one_loss), (two, two_weights, two_confusion, two_loss) = outcomes
     for alone, shared in zip(one, two, strict=True):
         assert shared["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-4)
