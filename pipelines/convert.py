@@ -12,7 +12,7 @@ from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore
 from pipelines.classify import run_classify, store_of_run
 from pipelines.convert_settings import TRAINED, ConvertExperiment
-from pipelines.convert_stages import OF_LANES, PARENTS, Stage, StageFolder, read_stage
+from pipelines.convert_stages import BEGINNINGS, OF_LANES, PARENTS, Stage, StageFolder, read_stage
 from pipelines.display import Display, PlainLines
 from pipelines.errors import RunError
 from pipelines.evaluate import evaluate_network, new_network
@@ -113,6 +113,8 @@ def run_convert(
     calibration = calibration_samples(samples.train, experiment.search.samples)
     refuse_constant(store, calibration)
     network = [experiment.model.name, experiment.model.width, *store.shape[2:], len(store.class_names)]
+    if begin_with is not None:
+        read_stage(begin_with, expected=BEGINNINGS, network=network, lanes=experiment.model.neuron.lanes)
     if not resume:
         folder.create(experiment, describe_run(store.path, store.config_hash, store.class_names))
     work = _Conversion(experiment, folder, stages, store, samples, calibration, network, display)
@@ -170,7 +172,7 @@ def _refuse_lanes(source: Path, experiment: ConvertExperiment) -> None:
     stage = load_checkpoint(source)
     network = stage.get("network")
     lanes = experiment.model.neuron.lanes
-    read_stage(source, expected=("ann", "folded", "thresholds"), network=network or [], lanes=lanes)
+    read_stage(source, expected=BEGINNINGS, network=network or [], lanes=lanes)
 
 
 def _run_stages(work: _Conversion) -> bool:

@@ -21,6 +21,7 @@ SMALL = (
     "data.digits.per_class=4",
     "data.workers=1",
     "data.binning.size_hw=[8, 8]",
+    "search.samples=8",
     "ann.threads=1",
     "quantised.training.threads=1",
     "snn.threads=1",
