@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from snn.neurons.modules import Neuron
+from snn.training.lamb import Lamb
 from snn.training.settings import TrainSettings
 
 # Key of the group of parameters that has a learning rate of its own.
@@ -14,7 +15,7 @@ OF_THRESHOLDS = "of_thresholds"
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -> torch.optim.Optimizer:
-    """Return Adam, AdamW, AMSGrad or SGD over all parameters that learn.
+    """Return Adam, AdamW, AMSGrad, LAMB or SGD over all parameters that learn.
 
     Weights of convolutions and linear layers (two axes and more) decay; thresholds, biases and norms do
     not: drawing a threshold to 0 would make every neuron fire.
@@ -32,6 +33,8 @@ def build_optimizer(model: nn.Module, settings: TrainSettings, *, fused: bool) -
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=fused)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
+    if settings.optimizer == "lamb":
+        return Lamb(groups, lr=settings.learning_rate)
     is_amsgrad = settings.optimizer == "amsgrad"
     return torch.optim.Adam(groups, lr=settings.learning_rate, amsgrad=is_amsgrad, fused=fused)
 

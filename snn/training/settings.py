@@ -22,7 +22,7 @@ class TrainSettings:
         epochs: Times every training sample is seen.
         batch_size: Samples a step, over all processes together.
         optimizer: `adamw` (decay apart from the gradient), `adam`, `amsgrad` (Adam whose steps never grow
-            back), or `sgd` with momentum.
+            back), `lamb` (steps as long as a tensor's norm, for large batches), or `sgd` with momentum.
         learning_rate: Highest learning rate.
         momentum: Of `sgd` alone, from 0 to below 1.
         weight_decay: Of convolution and linear weights; thresholds, biases and norms never decay.

@@ -96,6 +96,9 @@ def test_published_numbers_of_the_recipes():
         table[name] = ("adamw", 3e-4, "cosine", 300, 64, 0.0, 4)
         node = replace(NEURONS["mlif"], charge="decay_input", scaled=True, surrogate="sigmoid")
         assert load_experiment(name).model.neuron == node
+    table["imagenet_spike_driven"] = ("lamb", 1.5e-3, "cosine", 300, 192, 0.0, 1)
+    fast = replace(node, fire_rule=">=", surrogate_width="threshold")
+    assert load_experiment("imagenet_spike_driven").model.neuron == fast
     for name, expected in table.items():
         experiment = load_experiment(name)
         t = experiment.training
