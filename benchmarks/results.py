@@ -1,4 +1,4 @@
-"""What learned thresholds, few bits and learned masks cost in accuracy: several seeds of small runs.
+"""What learned thresholds, few bits, masks and lanes do to accuracy: several seeds of small runs.
 
     python benchmarks/results.py FOLDER [--nmnist RECORDINGS] [--seeds 3] [--only digits/vgg5]
 
@@ -25,12 +25,22 @@ DIGITS = [
 ]
 NMNIST = ["nmnist", "--dataset", "nmnist", "--set", "training.epochs=10"]
 
-# Name of the network: its data and what makes it small.
+# What makes a step of a deep network short.
+SMALL_FRAMES = [
+    *("--set", "data.binning.frames=3"),
+    *("--set", "data.binning.size_hw=[16,16]"),
+    *("--set", "training.batch_size=25"),
+    *("--set", "training.epochs=18"),
+]
+
+# Name of the network: its data and what makes it small. `levels` is `vgg5` once more.
 NETWORKS: dict[str, list[str]] = {
     "digits/vgg5": DIGITS,
     "nmnist/vgg5": NMNIST,
-    "digits/mobilenet": [*DIGITS, "--model", "mobilenet", "--width", "0.5"],
-    "digits/resnet19": [*DIGITS, "--model", "resnet19", "--width", "0.125", "--set", "data.binning.frames=3"],
+    "digits/levels": DIGITS,
+    "nmnist/levels": NMNIST,
+    "digits/mobilenet": [*DIGITS, "--model", "mobilenet", "--width", "0.5", "--set", "training.epochs=30"],
+    "digits/resnet19": [*DIGITS, "--model", "resnet19", "--width", "0.25", *SMALL_FRAMES],
 }
 
 HALF = ["--set", "model.sparsity.kind=channel_predictor", "--set", "model.sparsity.target=prune_fraction"]
@@ -47,6 +57,28 @@ VARIANTS: dict[str, list[str]] = {
 }
 
 
+def lanes(count: int) -> list[str]:
+    """Return the options of multi-level frames and neurons of so many lanes."""
+    frames = ["--set", "data.binning.frames=3", "--set", f"data.binning.levels={count}"]
+    return [*frames, "--neuron", "mlif", "--set", f"model.neuron.lanes={count}"]
+
+
+BINARY = ["--neuron", "lif", "--set", "data.binning.value=binary"]
+LEVELS: dict[str, list[str]] = {
+    "LIF, 3 binary frames": [*BINARY, "--set", "data.binning.frames=3"],
+    "LIF, 10 binary frames": [*BINARY, "--set", "data.binning.frames=10"],
+    "LIF, 3 frames of counts": ["--neuron", "lif", "--set", "data.binning.frames=3"],
+    "M-LIF, 3 frames of 3 levels": lanes(3),
+    "the same, upper edge added": [*lanes(3), "--set", "model.neuron.upper_edge=add"],
+    "M-LIF, 3 frames of 4 levels": lanes(4),
+}
+
+
+def variants(network: str) -> dict[str, list[str]]:
+    """Return the variants that a network's table compares."""
+    return LEVELS if network.endswith("/levels") else VARIANTS
+
+
 def pipelines(*arguments: str) -> dict[str, Any]:
     """Run the program and return the JSON it prints."""
     command = [sys.executable, "-m", "pipelines", *arguments, "--json"]
@@ -58,7 +90,7 @@ def run(folder: Path, network: str, variant: str, seed: int, recordings: Path | 
     words = "-".join([*network.split("/"), *variant.replace("%", "").replace(",", "").split(), str(seed)])
     path = folder / words
     if not (path / "results.json").is_file():
-        arguments = [*NETWORKS[network], *VARIANTS[variant], "--seed", str(seed), "--out", str(path)]
+        arguments = [*NETWORKS[network], *variants(network)[variant], "--seed", str(seed), "--out", str(path)]
         arguments += ["--set", f"data.folder={folder / 'data'}"]
         arguments += ["--data", str(recordings)] if network.startswith("nmnist") else []
         began = ["--resume", str(path)] if (path / "checkpoints" / "last.pt").is_file() else arguments
@@ -116,7 +148,7 @@ def main() -> None:
         if network.startswith("nmnist") and arguments.nmnist is None:
             continue
         for seed in range(arguments.seeds):
-            for variant in VARIANTS:
+            for variant in variants(network):
                 result = run(arguments.folder, network, variant, seed, arguments.nmnist)
                 found.setdefault(network, {}).setdefault(variant, []).append(result)
                 load = os.getloadavg()[0]
