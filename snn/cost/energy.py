@@ -58,10 +58,13 @@ class EnergySettings:
         table: Key of `TABLES`.
         accumulator: Format in which sums of few-bit weights are kept. `int32`: wide enough for them. `int8`:
             as many papers count, though 8 bits hold no such sum.
+        shift_pj: Of the shift of a weight by the level of a spike, in place of the table's; None takes that.
+            0 leaves it out, as papers do.
     """
 
     table: str = "45nm"
     accumulator: Accumulator = "int32"
+    shift_pj: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("table", tuple(TABLES)), ("accumulator", get_args(Accumulator))):
@@ -69,6 +72,10 @@ class EnergySettings:
             if found not in known:
                 hint = did_you_mean(found, known)
                 raise CostError(f"energy.{name}: found {found!r}, expected one of {', '.join(known)}{hint}")
+        if self.shift_pj is not None and not 0 <= self.shift_pj < float("inf"):
+            raise CostError(
+                f"energy.shift_pj: found {self.shift_pj}, expected picojoules from 0, or none for the table's"
+            )
 
     def operation_pj(self, values: Values, bits: int) -> float:
         """Return the energy of one use of a weight.
@@ -82,7 +89,8 @@ class EnergySettings:
         if values <= Values.TERNARY:
             return add
         if values == Values.POWERS:
-            return add + (table.add_pj["int8"] if is_float else table.shift_pj[self.accumulator])
+            shift = table.add_pj["int8"] if is_float else table.shift_pj[self.accumulator]
+            return add + (shift if self.shift_pj is None else self.shift_pj)
         return add + table.multiply_pj["fp32" if is_float else "int8"]
 
     def update_pj(self, update: "NeuronUpdate", *, whole: bool) -> float:

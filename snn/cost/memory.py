@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from snn.cost.one_step import run_one_step
 from snn.layers import Role, weight_layers
 from snn.neurons.modules import Neuron
 from snn.quant.apply import float_weight, quantiser_of
@@ -81,7 +81,6 @@ class MembraneMemory:
         return stored_bytes(self.neurons, self.bits)
 
 
-@torch.no_grad()
 def membrane_memory(model: nn.Module, frame_shape: tuple[int, ...]) -> list[MembraneMemory]:
     """Return what every layer of neurons stores for one sample, by running one step of zeros.
 
@@ -99,19 +98,9 @@ def membrane_memory(model: nn.Module, frame_shape: tuple[int, ...]) -> list[Memb
         layer.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments[0]))
         for name, layer in neurons.items()
     ]
-    modes = {module: module.training for module in model.modules()}
-    executors = {name: layer.executor for name, layer in neurons.items()}
     try:
-        # Nothing is compiled for a single step.
-        for layer in neurons.values():
-            layer.executor = "reference"
-        device = next(model.parameters()).device
-        model.eval()(torch.zeros(1, 1, *frame_shape, device=device))
+        run_one_step(model, frame_shape)
     finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for name, layer in neurons.items():
-            layer.executor = executors[name]
         for handle in handles:
             handle.remove()
     return [_stored(name, layer, sizes[name]) for name, layer in neurons.items() if name in sizes]
