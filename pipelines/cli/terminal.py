@@ -66,10 +66,12 @@ def _says_errors() -> bool:
 
 @contextlib.contextmanager
 def display_here() -> Iterator["Display"]:
-    """Show bars on a terminal, else plain lines."""
-    from pipelines.display import Bars, PlainLines
+    """Show bars on a terminal, else plain lines; of torchrun's processes, the first does."""
+    from pipelines.display import Bars, PlainLines, Silent
 
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if os.environ.get("RANK", "0") != "0":
+        yield Silent()
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with Bars() as bars:
             yield bars
     else:
