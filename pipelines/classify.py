@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from events.augment_pictures import check_pictures
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore, open_store
 from pipelines.compare_masks import compare_masks
@@ -185,6 +186,7 @@ def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None
             f"model.steps is {steps}, which gives one picture at every step, but samples of {store.path} "
             f"have {store.shape[1]} steps; use model.steps=none"
         )
+    check_pictures(experiment.augment.pictures, store.shape[1:], store.dtype)
     if drop > 0 and store.planes:
         raise ExperimentError(f"augment.drop leaves out events, but {store.path} holds pictures; set it to 0")
     if drop > 0 and value == "last_time":
