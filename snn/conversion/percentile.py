@@ -55,15 +55,17 @@ def number_of(bits: int) -> float:
 
 
 class StreamingPercentile:
-    """A percentile of all numbers it is shown. They are shown twice, with `narrow` in between.
+    """A percentile of all numbers it is shown: twice, with `narrow` in between, unless they are few.
 
     Attributes:
         percent: From above 0 to 100.
+        keep: So many numbers are kept, and need not be shown again.
         count: Numbers shown in the first pass, of all processes once narrowed.
     """
 
-    def __init__(self, percent: float) -> None:
-        self.percent = percent
+    def __init__(self, percent: float, *, keep: int = 0) -> None:
+        self.percent, self.keep = percent, keep
+        self._kept: list[Tensor] = []
         self.count = 0
         self._counts: Tensor | None = None
         self._upper: int | None = None
@@ -75,23 +77,34 @@ class StreamingPercentile:
         if self._upper is None:
             self.count += len(bits)
             keys = bits >> 16
+            if self.count <= self.keep:
+                self._kept.append(x.detach().to(torch.float32, copy=True))
+            else:
+                self._kept.clear()
         else:
             keys = bits[bits >> 16 == self._upper] & (BINS - 1)
         counts = torch.bincount(keys, minlength=BINS)
         self._counts = counts if self._counts is None else self._counts + counts
 
-    def narrow(self, reduce: Reduce = alone) -> None:
+    def narrow(self, reduce: Reduce = alone) -> bool:
         """End the first pass: decide in which range the percentile is.
+
+        Returns:
+            Whether this process must show its numbers again; else it must not.
 
         Raises:
             ConversionError: Nothing was shown.
         """
-        totals = reduce(self._own_counts())
+        shown, totals = self.count, reduce(self._own_counts())
         self.count = int(totals.sum())
         if self.count == 0:
             raise ConversionError("calibration: found no numbers, expected at least one; give it samples")
         self._upper, self._rank = _find(totals, rank_of(self.percent, self.count))
         self._counts = None
+        for x in self._kept:
+            self.add(x)
+        self._kept.clear()
+        return shown > self.keep
 
     def result(self, reduce: Reduce = alone) -> float:
         """End the second pass: return the percentile.

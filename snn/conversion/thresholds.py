@@ -29,6 +29,9 @@ from snn.errors import ConversionError, did_you_mean
 from snn.models.activated import Flow
 from snn.neurons.modules import Neuron
 
+# Currents of a layer and step up to this many are kept, 64 MB, and the layers before it run once.
+KEPT_NUMBERS = 1 << 24
+
 InForce = Literal["scaled", "raw"]
 OverSteps = Literal["max", "last_in_blocks"]
 
@@ -86,7 +89,7 @@ def find_thresholds(
     Args:
         model: A spiking network with `flows()`, without normalisation; its thresholds, weights and biases are
             changed. Back in its mode afterwards.
-        frames: Gives the batches of one pass over the calibration samples; called twice a layer.
+        frames: Gives the batches of one pass over the calibration samples; called once or twice a layer.
         settings: How to search.
         reduce: Adds counts up over all processes.
         autocast: Context in which the network runs.
@@ -183,17 +186,17 @@ def _percentiles(
     def see(_neuron: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
         current = arguments[0]
         while len(by_step) < len(current):
-            by_step.append(StreamingPercentile(percent))
+            by_step.append(StreamingPercentile(percent, keep=KEPT_NUMBERS))
         for found, step in zip(by_step, current, strict=True):
             found.add(step.cpu())
         raise _Reached
 
     handle = neuron.register_forward_pre_hook(see)
     try:
-        for narrowed in (False, True):
-            if narrowed:
-                for found in by_step:
-                    found.narrow(reduce)
+        _show(model, frames, autocast)
+        # All of them, as every process waits for the others; they are shown equally many numbers.
+        again = [found.narrow(reduce) for found in by_step]
+        if any(again):
             _show(model, frames, autocast)
     finally:
         handle.remove()

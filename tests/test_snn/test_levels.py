@@ -42,6 +42,19 @@ def test_batches_and_processes_change_nothing():
     assert {part.result(lambda _: together) for part in parts} == {whole.result()}
 
 
+@pytest.mark.parametrize("keep", [997, 996])
+def test_few_numbers_are_kept(keep):
+    x = numbers(3)
+    found = StreamingPercentile(99.7, keep=keep)
+    for batch in x.split(100):
+        found.add(batch)
+    again = found.narrow()
+    assert again == (keep < len(x))
+    if again:
+        found.add(x)
+    assert found.result() == percentile(x, 99.7)
+
+
 def test_no_numbers_and_no_finite_numbers_are_refused():
     with pytest.raises(ConversionError, match="found no numbers, expected at least one"):
         StreamingPercentile(50).narrow()
