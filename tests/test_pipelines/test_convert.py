@@ -72,6 +72,33 @@ def test_one_command_runs_every_stage_and_reports_it(finished):
     assert "times less" in page
 
 
+def test_energy_is_that_of_its_own_stages(finished, tmp_path):
+    folder, _ = finished
+    result = CliRunner().invoke(app, ["report", str(folder), "--energy", "--json"])
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(result.output)
+    known = json.loads((folder / "results.json").read_text())
+    of_stage = ["snn", "ann", "ann", "quantised"]
+    assert [row["accuracy"] for row in table["rows"]] == [known[name]["accuracy"] for name in of_stage]
+    network, ann, sparse_ann, quantised = table["rows"]
+    assert network["energy_uj"] == pytest.approx(known["snn"]["energy_uj"])
+    assert ann["energy_uj"] == ann["published_uj"] == pytest.approx(known["ann"]["dense_energy_uj"])
+    assert sparse_ann["energy_uj"] == pytest.approx(known["ann"]["energy_uj"])
+    assert quantised["operations"] == pytest.approx(known["quantised"]["operations"])
+    # Without the ANN of its own, the same products follow from its layers.
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    (again / "ann" / "results.json").unlink()
+    (table,) = json.loads(CliRunner().invoke(app, ["report", str(again), "--energy", "--json"]).output)
+    assert (table["rows"][1]["macs"], table["rows"][1]["accuracy"]) == (ann["macs"], None)
+    (again / "report.html").unlink()
+    assert CliRunner().invoke(app, ["report", str(again)]).exit_code == 0
+    assert (again / "report.html").is_file()
+    (again / "results.json").unlink()
+    result = CliRunner().invoke(app, ["report", str(again), "--energy"])
+    assert (result.exit_code, "pipelines run convert --resume" in result.output) == (1, True)
+
+
 def test_every_stage_names_its_parent(finished):
     folder, _ = finished
     parents = {"ann": None, "quantised": "ann", "folded": "ann", "thresholds": "folded", "snn": "thresholds"}
@@ -194,7 +221,7 @@ def test_constant_and_empty_calibration_sets_are_refused():
         ("model.activation=relu", "model: describes the network as it ends"),
         ("model.steps=none", "model.steps: found none, expected the steps T of the SNN"),
         ("model.weights.bits=4", "model: found weights in few bits or gates, which are not converted"),
-        ("search.thresholds.in_force=raw", "in_force: found 'raw' with rescale_biases"),
+        ("search.thresholds.scaling=0", "scaling: found 0.0, expected a number above 0"),
     ],
 )
 def test_settings_that_cannot_be_converted_are_refused(setting, message):
