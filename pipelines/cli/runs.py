@@ -7,6 +7,17 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.terminal import JsonOption, RunArgument, reported
+from pipelines.errors import ExperimentError
+
+ShiftOption = Annotated[
+    float | None,
+    typer.Option(
+        "--shift-pj",
+        metavar="PJ",
+        help="Energy of the shift by a spike's level, in place of the table's; 0 leaves it out.",
+        show_default=False,
+    ),
+]
 
 
 def evaluate(
@@ -21,6 +32,7 @@ def evaluate(
     energy: Annotated[
         str, typer.Option(metavar="TABLE", help="Energy of an operation, for --cost: 45nm or 7nm.")
     ] = "45nm",
+    shift_pj: ShiftOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Classify a split of a store with the best network of a run.
@@ -37,7 +49,8 @@ def evaluate(
         from snn.cost.report import Cost
         from snn.cost.text import cost_lines
 
-        result = evaluate_run(run, data=data, split=split, energy=EnergySettings(table=energy))
+        settings = EnergySettings(table=energy, shift_pj=shift_pj)
+        result = evaluate_run(run, data=data, split=split, energy=settings)
         if as_json:
             print(json.dumps(result))
             return
@@ -118,15 +131,42 @@ def export(
         print(json.dumps(said) if as_json else say_export(said))
 
 
-def report(run: RunArgument) -> None:
-    """Write the report of a finished run anew.
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, of classify and of convert.")
+    ],
+    energy: Annotated[
+        bool,
+        typer.Option("--energy", help="Print energy beside ANNs of the same layers; write nothing."),
+    ] = False,
+    shift_pj: ShiftOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the reports of finished runs anew, or print their energy beside that of ANNs.
 
-    Example:
+    With --energy, each run's network as it was measured on its test samples, an ANN of the same layers with
+    ReLU and every product counted, and one with activations of few levels. Those of a conversion are the
+    networks it trained, as they were measured. Two rules of energy: that of `evaluate --cost`, and the
+    published one.
+
+    Examples:
 
       pipelines report runs/digits-20260101-120000
+
+      pipelines report runs/digits-20260101-120000 runs/digit_pictures_resnet20-20260101-130000 --energy
     """
     with reported():
-        from pipelines.report.build import build_report
+        if shift_pj is not None and not energy:
+            raise ExperimentError("--shift-pj is for --energy; add that, or use `pipelines evaluate --cost`")
+        from pipelines.report.again import write_again
+        from pipelines.report.energy import energy_lines, energy_table
         from pipelines.run_folder import RunFolder
 
-        print(build_report(RunFolder(run)))
+        folders = [RunFolder(run) for run in runs]
+        if energy:
+            tables = [energy_table(folder, shift_pj=shift_pj) for folder in folders]
+            as_dicts = [table.as_dict() for table in tables]
+            print(json.dumps(as_dicts) if as_json else "\n".join(energy_lines(tables)))
+            return
+        reports = [str(write_again(folder)) for folder in folders]
+        print(json.dumps(reports) if as_json else "\n".join(reports))

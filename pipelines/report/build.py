@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.report.cost import cost_section
+from pipelines.report.energy import energy_table
 from pipelines.report.gates import draw_kept_shares, gates_section
 from pipelines.report.pictures import draw_pictures, spike_values
 from pipelines.run_folder import RunFolder
@@ -54,7 +55,7 @@ def build_report(folder: RunFolder) -> Path:
         neurons_note=html.escape(_neurons_note(settings["model"]["neuron"])),
         spikes_note=html.escape(spikes_note),
         gates="" if gates is None or kept is None else gates_section(gates, picture=_embedded(kept)),
-        cost="" if cost is None else cost_section(Cost.from_dict(cost)),
+        cost="" if cost is None else cost_section(Cost.from_dict(cost), energy_table(folder)),
         facts=_facts(about, settings, results),
         commands=html.escape(_commands(folder.path)),
         settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),

@@ -3,19 +3,28 @@
 import html
 from collections.abc import Sequence
 
+from pipelines.report.energy import NOTES, EnergyTable, table_cells
 from snn.cost.report import Cost
 from snn.cost.text import about, layer_rows, neuron_rows, total_lines
 
 
-def cost_section(cost: Cost) -> str:
-    """Return the section of the page."""
+def cost_section(cost: Cost, beside: EnergyTable) -> str:
+    """Return the section of the page.
+
+    Args:
+        cost: Of the run's network.
+        beside: The same beside its twins.
+    """
     totals = "".join(_total(line) for line in total_lines(cost))
     tables = _table(layer_rows(cost)) + _table(neuron_rows(cost))
+    notes = html.escape("; ".join(f"{name}: {' '.join(words)}" for name, words in NOTES.items()))
     return f"""<section><h2>What it costs</h2>
     <p class="soft">For {html.escape(about(cost))} test samples. An operation is a use of a weight by an
     input that is not 0: of binary and ternary inputs an accumulation, of powers of two one after a shift, of
     others a multiply-accumulate.</p>
     <table>{totals}</table>
+    <p class="soft">Beside ANNs of the same layers</p>{_table(table_cells(beside))}
+    <p class="soft">{notes}.</p>
     <details><summary>Layer by layer</summary>{tables}</details></section>"""
 
 

@@ -53,6 +53,35 @@ def test_evaluate_prints_the_cost(finished):
     assert other["totals"]["energy_pj"] < cost.totals()["energy_pj"]
 
 
+def test_energy_beside_anns_of_the_same_layers(finished):
+    result = run("report", finished, "--energy", "--json")
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(result.output)
+    test = json.loads((finished / "results.json").read_text())["test"]
+    totals = test["cost"]["totals"]
+    network, ann, quantised = table["rows"]
+    assert network["accuracy"] == test["accuracy"]
+    assert network["operations"] == pytest.approx(totals["effective"])
+    assert network["energy_uj"] == pytest.approx(1e-6 * totals["energy_pj"])
+    # A recording: the ANN sees each of its three frames.
+    assert (ann["accuracy"], ann["macs"]) == (None, totals["dense_macs"])
+    assert ann["energy_uj"] == ann["published_uj"] == pytest.approx(4.6e-6 * totals["dense_macs"])
+    assert quantised["accumulations"] + quantised["macs"] == totals["dense_macs"]
+    text = run("report", finished, finished, "--energy").output
+    assert text.count("ANN, every product") == 2
+    assert max(map(len, text.splitlines())) < 160
+    page = (finished / "report.html").read_text()
+    assert "Beside ANNs of the same layers" in page
+
+
+def test_the_energy_of_a_shift_needs_a_table_of_energy(finished):
+    result = run("report", finished, "--shift-pj", 0)
+    assert result.exit_code == 2
+    assert "--shift-pj is for --energy; add that" in result.output
+    result = run("report", finished, "--energy", "--shift-pj", -1)
+    assert (result.exit_code, "energy.shift_pj: found -1" in result.output) == (1, True)
+
+
 def test_an_unknown_energy_table_is_said(finished):
     result = run("evaluate", finished, "--cost", "--energy", "5nm")
     assert result.exit_code == 1
@@ -67,3 +96,5 @@ def test_a_run_from_before_costs_were_counted_has_a_report(finished, tmp_path):
     result = run("report", earlier)
     assert result.exit_code == 0, result.output
     assert "What it costs" not in (earlier / "report.html").read_text()
+    result = run("report", earlier, "--energy")
+    assert (result.exit_code, "no cost, it is of an earlier version" in result.output) == (1, True)
