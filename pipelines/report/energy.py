@@ -118,9 +118,9 @@ def energy_lines(tables: Sequence[EnergyTable]) -> list[str]:
     for table, rows in zip(tables, cells, strict=True):
         lines += [f"{table.run}: {table.about}", *(_line(row, widths) for row in rows), ""]
     sources = dict.fromkeys(table.source for table in tables)
-    for name, words in NOTES.items():
-        lines += [f"{start:14}{line}" for start, line in zip((name, ""), words, strict=False)]
-    return [*lines, *(f"{'':14}{source}" for source in sources)]
+    for name, words in (NOTES | {"energy": (*NOTES["energy"], *sources)}).items():
+        lines += [f"{start:14}{line}" for start, line in zip([name, *[""] * len(words)], words, strict=False)]
+    return lines
 
 
 def table_cells(table: EnergyTable) -> list[tuple[str, ...]]:

@@ -23,7 +23,8 @@ class Values(IntEnum):
         NONE: All are 0.
         BINARY: 0 and one positive number: the weight is added, with that number inside it.
         TERNARY: 0 and plus or minus one number: it is added or subtracted.
-        POWERS: 0 and powers of two of either sign: it is shifted and added.
+        POWERS: 0 and powers of two of either sign, times one number: it is shifted and added, with that
+            number inside it.
         ANY: Others: it is multiplied and added.
     """
 
@@ -38,10 +39,10 @@ class Seen(NamedTuple):
     """The values of a tensor, as far as `Values` needs them.
 
     Attributes:
-        extremes: float32, shape [4], on the tensor's device; what is seen in two tensors is their maximum.
+        extremes: float32, shape [5], on the tensor's device; what is seen in two tensors is their maximum.
             Minus the smallest size of a value that is not 0, minus infinity where there is none. The largest
-            size of a value. Above 0 where a value is negative. Above 0 where a value is neither 0 nor a power
-            of two.
+            size of a value. Above 0 where a value is negative. Of values that are not 0, minus the smallest
+            mantissa, from a half to below 1, minus infinity where there is none; and the largest.
     """
 
     extremes: Tensor
@@ -53,26 +54,27 @@ class Seen(NamedTuple):
     @property
     def values(self) -> Values:
         """The class of all that was seen."""
-        smallest, largest, negative, rough = self.extremes.tolist()
+        smallest, largest, negative, lowest, highest = self.extremes.tolist()
         if largest == 0:
             return Values.NONE
         if -smallest == largest:
             return Values.TERNARY if negative > 0 else Values.BINARY
-        return Values.ANY if rough > 0 else Values.POWERS
+        return Values.POWERS if -lowest == highest else Values.ANY
 
 
 def look_at(x: Tensor) -> Seen:
     """Return what is seen in a tensor of any shape and dtype; it is looked at in float32."""
     x = x.detach().float()
     if x.numel() == 0:
-        return Seen(x.new_tensor([-torch.inf, 0, 0, 0]))
+        return Seen(x.new_tensor([-torch.inf, 0, 0, -torch.inf, 0]))
     size = x.abs()
     mantissa, _ = torch.frexp(size)
     found = (
         -torch.where(size > 0, size, torch.inf).amin(),
         size.amax(),
         (x < 0).any().float(),
-        ((mantissa != 0.5) & (size > 0)).any().float(),
+        -torch.where(size > 0, mantissa, torch.inf).amin(),
+        mantissa.amax(),
     )
     return Seen(torch.stack(found))
 

@@ -1,13 +1,11 @@
 """`count_uses` and `look_at` of `snn.cost.nonzeros` in one pass over memory, on the CPU.
 
 Values are looked at as whole numbers of 32 bits: sign, 8 bits of exponent, 23 of mantissa (IEEE 754). Sizes
-are then in the same order as the numbers, and a power of two has no bit in its mantissa.
+are then in the same order as the numbers, and numbers that differ by a power of two have the same mantissa.
 """
 
 import math
 import struct
-from functools import reduce
-from operator import or_
 
 import numpy as np
 import torch
@@ -17,7 +15,9 @@ from torch import Tensor
 from snn.cost.nonzeros import Seen
 from snn.neurons.kernels.threads import run_ranges
 
-SIZE, MANTISSA, SIGN = np.uint32(0x7FFFFFFF), 0x007FFFFF, 0x80000000
+SIZE, MANTISSA, SIGN = np.uint32(0x7FFFFFFF), np.uint32(0x007FFFFF), 0x80000000
+# Of a half, the smallest mantissa; and the size of a mantissa's last bit.
+HALF, LAST_BIT = 0.5, 2.0**-24
 NOTHING, HIGHEST = np.uint32(0), np.uint32(0xFFFFFFFF)
 # Elements below which a second thread costs more than it brings.
 WORK_PER_THREAD = 1 << 17
@@ -36,25 +36,27 @@ def count_and_look(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
     return torch.from_numpy(counts), _seen(parts)
 
 
-def _seen(parts: list[tuple[int, int, int, int]]) -> Seen:
-    """Return what was seen, for the smallest size less 1, the largest size, highest number and all bits."""
-    below, largest, highest, bits = zip(*parts, strict=True)
+def _seen(parts: list[tuple[int, int, int, int, int]]) -> Seen:
+    """Return what was seen, for the smallest size less 1, largest size, highest number, both mantissas."""
+    below, largest, highest, lowest_mantissa, highest_mantissa = zip(*parts, strict=True)
     high = max(largest)
     # The smallest of nothing is where sizes less 1 begin again from the top.
     low = min(below) + 1 if high else 0
     sizes = struct.unpack("ff", struct.pack("II", low, high))
     smallest = sizes[0] if high else math.inf
     # Minus zero is the lowest number with a sign, and no negative value.
-    negative, rough = max(highest) > SIGN, reduce(or_, bits) & MANTISSA != 0
-    return Seen(torch.tensor([-smallest, sizes[1], float(negative), float(rough)]))
+    negative = float(max(highest) > SIGN)
+    mantissas = [HALF + LAST_BIT * bits for bits in (min(lowest_mantissa), max(highest_mantissa))]
+    low_mantissa, high_mantissa = mantissas if high else (math.inf, 0.0)
+    return Seen(torch.tensor([-smallest, sizes[1], negative, -low_mantissa, high_mantissa]))
 
 
 @njit(cache=True, nogil=True)
 def _count_planes(
     bits: np.ndarray, uses: np.ndarray, counts: np.ndarray, begin: int, end: int
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     """Count samples begin to end of bits [N, C, H * W]."""
-    below, largest, highest, all_bits = HIGHEST, NOTHING, NOTHING, NOTHING
+    below, largest, highest, low, high = HIGHEST, NOTHING, NOTHING, HIGHEST, NOTHING
     for n in range(begin, end):
         for c in range(bits.shape[1]):
             row, used = bits[n, c], np.int32(0)
@@ -63,17 +65,19 @@ def _count_planes(
                 used = np.int32(used + (uses[i] if size != NOTHING else np.int32(0)))
                 below = min(below, np.uint32(size - np.uint32(1)))
                 largest, highest = max(largest, size), max(highest, row[i])
-                all_bits = np.uint32(all_bits | row[i])
+                mantissa = np.uint32(row[i] & MANTISSA)
+                low = min(low, mantissa if size != NOTHING else HIGHEST)
+                high = max(high, mantissa)
             counts[n, c] = used
-    return int(below), int(largest), int(highest), int(all_bits)
+    return int(below), int(largest), int(highest), int(low), int(high)
 
 
 @njit(cache=True, nogil=True)
 def _count_rows(
     bits: np.ndarray, uses: np.ndarray, counts: np.ndarray, begin: int, end: int
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     """Count samples begin to end of bits [N, H * W, C]."""
-    below, largest, highest, all_bits = HIGHEST, NOTHING, NOTHING, NOTHING
+    below, largest, highest, low, high = HIGHEST, NOTHING, NOTHING, HIGHEST, NOTHING
     used = np.zeros(bits.shape[2], np.int32)
     for n in range(begin, end):
         used[:] = 0
@@ -84,7 +88,9 @@ def _count_rows(
                 used[c] += times if size != NOTHING else np.int32(0)
                 below = min(below, np.uint32(size - np.uint32(1)))
                 largest, highest = max(largest, size), max(highest, row[c])
-                all_bits = np.uint32(all_bits | row[c])
+                mantissa = np.uint32(row[c] & MANTISSA)
+                low = min(low, mantissa if size != NOTHING else HIGHEST)
+                high = max(high, mantissa)
         for c in range(len(used)):
             counts[n, c] = used[c]
-    return int(below), int(largest), int(highest), int(all_bits)
+    return int(below), int(largest), int(highest), int(low), int(high)

@@ -74,7 +74,8 @@ def test_places_counted_by_hand():
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 5, 7, 3), (3, 33, 4, 4)])
 @pytest.mark.parametrize(
-    "values", [(0,), (0, 1), (-2, 0, 2), (-0.0, 1), (0, 1, 2, 4), (0, 0.25, 0.75), (-1, 0, 3)]
+    "values",
+    [(0,), (0, 1), (-2, 0, 2), (-0.0, 1), (0, 1, 2, 4), (0, 0.7, 1.4), (0, 0.25, 0.75), (-1, 0, 3)],
 )
 def test_one_pass_on_the_cpu_agrees_with_the_definition(memory, shape, values):
     x = sparse(*shape, values=values).to(memory_format=memory)
@@ -96,6 +97,8 @@ def test_one_pass_on_the_cpu_agrees_with_the_definition(memory, shape, values):
         ([-0.5, 0, 0], Values.TERNARY),
         ([0, 1, 2, 4], Values.POWERS),
         ([0, -0.25, 8], Values.POWERS),
+        # A scale folds into the weights.
+        ([0, 0.3, 0.6, 2.4], Values.POWERS),
         ([0, 1, 3], Values.ANY),
         ([0.25, 0.75], Values.ANY),
     ],
@@ -112,6 +115,11 @@ def test_values_are_classed_by_what_they_have_in_common(values, expected):
 def test_values_of_two_batches_are_classed_together():
     assert look_at(torch.tensor([0.0, 1.0])).also(look_at(torch.tensor([0.0, 2.0]))).values == Values.POWERS
     assert look_at(torch.tensor([1.0])).also(look_at(torch.tensor([-1.0]))).values == Values.TERNARY
+    # Each is shifted alone; together they have no number in common.
+    scaled = [look_at(scale * torch.tensor([0.0, 1.0, 2.0])) for scale in (1.0, 0.7)]
+    assert [seen.values for seen in scaled] == [Values.POWERS, Values.POWERS]
+    assert scaled[0].also(scaled[1]).values == Values.ANY
+    assert look_at(torch.zeros(2)).also(scaled[1]).values == Values.POWERS
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
