@@ -6,7 +6,8 @@ Readers (`events.readers`) produce a `Recording`; everything after them sees onl
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from copy import copy
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -130,7 +131,9 @@ class FileReport:
 
     def copy(self) -> "FileReport":
         """Return a report that says the same and can be gone on with."""
-        return replace(self, notes=list(self.notes))
+        report = copy(self)
+        report.notes = list(self.notes)
+        return report
 
     def forget_windows(self) -> None:
         """Set back what cutting the events into windows has counted."""

@@ -18,9 +18,10 @@ from events.recording import FileReport
 if TYPE_CHECKING:
     import h5py
 
-# Rows taken at a time, rounded up to whole chunks: few enough to stay in the cache, while HDF5 takes some
-# microseconds to be asked for any.
+# Rows of a block, rounded up to whole chunks: few enough to stay in the cache.
 ROWS_AT_A_TIME = 1 << 16
+# Read ahead at most: rows of one column after the other, in whose memory HDF5 unpacks the next chunk.
+BYTES_AT_A_TIME = 1 << 22
 # A chunk is unpacked whole, so its size is memory; those of public data sets have some hundred kilobytes.
 LARGEST_CHUNK_BYTES = 1 << 28
 
@@ -68,6 +69,10 @@ class Hdf5Events:
         rows: Events.
         row_bytes: Bytes of one event, unpacked.
         t_offset_us: Added to every time.
+        ecf: Whether the events are records compressed with ECF.
+        longest_chunk: Rows of the longest chunk; 1 where there are no chunks.
+        step: Rows of a block: whole chunks of the column whose chunks are the longest.
+        steps_ahead: Steps that are read at a time at most.
     """
 
     def __init__(self, file: "h5py.File", layout: Hdf5Layout, path: Path) -> None:
@@ -86,39 +91,29 @@ class Hdf5Events:
                 raise DamagedRecording(f"{path}: byte 0: {place} is gone; make or fetch it again")
             self.fields[name] = (found, field)
         self.t_offset_us = layout.t_offset_us
-        self.data_sets = list({found.name: found for found, _ in self.fields.values()}.values())
+        names = {field: found.name for field, (found, _) in self.fields.items()}
+        data_sets = {names[name]: found for name, (found, _) in self.fields.items()}
+        self.data_sets = list(data_sets.values())
         number_types(self)
         for found in self.data_sets:
             check_data_set(found, path)
         self.rows = int(self.data_sets[0].shape[0])
-        readers = {found.name: RowReader(found) for found in self.data_sets}
+        readers = {name: RowReader(found) for name, found in data_sets.items()}
         self.readers = list(readers.values())
-        self.picks = {name: (readers[found.name], field) for name, (found, field) in self.fields.items()}
+        self.picks = {name: (readers[names[name]], field) for name, (_, field) in self.fields.items()}
         self.row_bytes = sum(found.dtype.itemsize for found in self.data_sets)
-        lengths = {found.name: int(found.shape[0]) for found in self.data_sets}
+        lengths = {name: int(found.shape[0]) for name, found in data_sets.items()}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name} {rows}" for name, rows in lengths.items())
             raise DamagedRecording(
                 f"{path}: byte {place_of(self.data_sets[0], 0)}: columns of different lengths ({said}); "
                 "expected one value per event in each, make or fetch it again"
             )
-
-    @property
-    def ecf(self) -> bool:
-        """Whether the events are records compressed with ECF."""
-        return len(self.data_sets) == 1 and ECF_FILTER in filters_of(self.data_sets[0])
-
-    @property
-    def longest_chunk(self) -> int:
-        """Rows of the longest chunk; 1 where there are no chunks."""
-        return max(found.chunks[0] if found.chunks else 1 for found in self.data_sets)
-
-    @property
-    def step(self) -> int:
-        """Rows read at a time: whole chunks of the column whose chunks are the longest."""
-        return (
-            self.longest_chunk if self.ecf else -(-ROWS_AT_A_TIME // self.longest_chunk) * self.longest_chunk
-        )
+        self.ecf = len(self.data_sets) == 1 and ECF_FILTER in filters_of(self.data_sets[0])
+        self.longest_chunk = max(found.chunks[0] if found.chunks else 1 for found in self.data_sets)
+        chunks = 1 if self.ecf else -(-ROWS_AT_A_TIME // self.longest_chunk)
+        self.step = chunks * self.longest_chunk
+        self.steps_ahead = 1 if self.ecf else max(1, BYTES_AT_A_TIME // (self.step * self.row_bytes))
 
     @property
     def cache_bytes(self) -> int:
@@ -157,24 +152,29 @@ def check_data_set(found: "h5py.Dataset", path: Path) -> None:
         DamagedRecording: It has more than one dimension, lies in another file, or a part of it is missing.
         EventsError: No filter for its compression is installed.
     """
-    where = f"{path}: byte {place_of(found, 0)}: {found.name}"
-    if found.shape is None or len(found.shape) != 1:
-        raise DamagedRecording(f"{where} has the shape {found.shape}; expected one value per event")
+    if fault := fault_of(found):
+        raise DamagedRecording(f"{path}: byte {place_of(found, 0)}: {found.name}{fault}")
+    if found.chunks is not None:
+        check_filters(found, path)
+
+
+def fault_of(found: "h5py.Dataset") -> str | None:
+    """Say why a data set is no column, or which part of it is missing; None where it is one."""
+    shape, chunks, row_bytes = found.shape, found.chunks, found.dtype.itemsize
+    if shape is None or len(shape) != 1:
+        return f" has the shape {shape}; expected one value per event"
     if found.is_virtual or found.external:
-        raise DamagedRecording(f"{where} lies in another file; copy it into this one")
-    rows = found.shape[0]
-    if found.chunks is None:
-        if rows and found.id.get_storage_size() < rows * found.dtype.itemsize:
-            raise DamagedRecording(f"{where} says {rows} values that are not in the file; fetch it again")
-        return
-    if found.chunks[0] * found.dtype.itemsize > LARGEST_CHUNK_BYTES:
-        raise DamagedRecording(f"{where} has chunks of {found.chunks[0]} values; expected at most 256 MiB")
-    expected, stored = -(-rows // found.chunks[0]), found.id.get_num_chunks()
+        return " lies in another file; copy it into this one"
+    if chunks is None:
+        if shape[0] and found.id.get_storage_size() < shape[0] * row_bytes:
+            return f" says {shape[0]} values that are not in the file; fetch it again"
+        return None
+    if chunks[0] * row_bytes > LARGEST_CHUNK_BYTES:
+        return f" has chunks of {chunks[0]} values; expected at most 256 MiB"
+    expected, stored = -(-shape[0] // chunks[0]), found.id.get_num_chunks()
     if stored < expected:
-        raise DamagedRecording(
-            f"{where}: {expected - stored} of {expected} chunks are missing; fetch it again"
-        )
-    check_filters(found, path)
+        return f": {expected - stored} of {expected} chunks are missing; fetch it again"
+    return None
 
 
 def filters_of(found: "h5py.Dataset") -> list[int]:
@@ -191,8 +191,9 @@ def check_filters(found: "h5py.Dataset", path: Path) -> None:
     """
     import h5py
 
-    numbers = [number for number in filters_of(found) if number != ECF_FILTER]
-    if ECF_FILTER in filters_of(found) and (numbers or set(found.dtype.names or ()) != set("xypt")):
+    used = filters_of(found)
+    numbers = [number for number in used if number != ECF_FILTER]
+    if ECF_FILTER in used and (numbers or set(found.dtype.names or ()) != set("xypt")):
         raise EventsError(
             f"{path}: {found.name} is compressed with ECF and more, or is no record of x, y, p, t; "
             "convert it first"
@@ -236,17 +237,34 @@ def read_blocks(
     step = where.step
     smallest = where.longest_chunk if where.longest_chunk > 1 else step
     decoder = EcfDecoder()
-    for start in range(first_row // step * step, where.rows, step):
-        pending = [(max(start, first_row), min(start + step, where.rows))]
+    for part in parts_of(where, first_row):
+        pending = [part]
         while pending:
             first, stop = pending.pop(0)
             columns, reason = read(where, first, stop, decoder)
             if reason is None:
-                yield block_of(where, columns, first)
-            elif stop - first > smallest:  # find out which chunk it is
-                pending = [(at, min(at + smallest, stop)) for at in range(first, stop, smallest)]
+                for at in range(first, stop, step):
+                    rows = slice(at - first, at - first + step)
+                    yield block_of(where, {name: column[rows] for name, column in columns.items()}, at)
+                continue
+            size = step if stop - first > step else smallest
+            if stop - first > size:  # find out which chunk it is
+                pending[:0] = [(at, min(at + size, stop)) for at in range(first, stop, size)]
             else:
                 leave_out(where, (first, stop), reason, report, strict=strict)
+
+
+def parts_of(where: Hdf5Events, first_row: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of what is read at a time, and that behind its last.
+
+    As many steps as half of those before, so that little is read for nothing where only some are wanted.
+    """
+    first, done = first_row, 0
+    while first < where.rows:
+        steps = min(max(1, done // 2), where.steps_ahead)
+        stop = min((first // where.step + steps) * where.step, where.rows)
+        yield first, stop
+        first, done = stop, done + steps
 
 
 def find_row(where: Hdf5Events, t_us: int) -> int:
