@@ -85,6 +85,8 @@ def test_energy_is_that_of_its_own_stages(finished, tmp_path):
     assert ann["energy_uj"] == ann["published_uj"] == pytest.approx(known["ann"]["dense_energy_uj"])
     assert sparse_ann["energy_uj"] == pytest.approx(known["ann"]["energy_uj"])
     assert quantised["operations"] == pytest.approx(known["quantised"]["operations"])
+    # Its levels are powers of two times the range of a layer: shifted, not multiplied by.
+    assert quantised["shifts"] > 0
     # Without the ANN of its own, the same products follow from its layers.
     again = tmp_path / "again"
     shutil.copytree(folder, again)

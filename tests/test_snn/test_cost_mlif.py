@@ -114,6 +114,10 @@ def test_products_of_the_spiking_networks_in_one_step(name, size, classes, plane
         ("spike_driven_2_512", 32, 10, 1, 259, 22.6),
         ("spike_driven_2_512", 32, 10, 2, 484, 21.4),
         ("spike_driven_2_512", 32, 10, 4, 1470, 32.9),
+        ("spike_driven_2_512", 32, 100, 1, 478, 42.3),
+        ("spike_driven_2_512", 32, 100, 2, 820, 36.6),
+        ("spike_driven_2_512", 32, 100, 4, 1680, 37.7),
+        ("spike_driven_8_512", 224, 1000, 1, 3640, 44.1),
     ],
 )
 def test_energy_of_the_snn_implies_an_activity(name, size, classes, steps, printed_uj, share):
