@@ -158,7 +158,7 @@ def test_experiments_are_listed():
         ),
         (["run", "classify", "digits", "--resume", "x"], 2, "--resume goes on with the run's own settings"),
         (["evaluate", "no-such-run"], 1, "no run here; `pipelines run classify` makes one"),
-        (["report", "no-such-run"], 1, "the run has not finished"),
+        (["report", "no-such-run"], 1, "no run here"),
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(arguments, code, message, tmp_path, monkeypatch):
