@@ -4,9 +4,9 @@
 
 Runs `pipelines run classify` for every network, variant and seed, and keeps the runs in FOLDER: a second call
 goes on where the first was stopped. Then prints one table for each network: mean and standard deviation of
-the test accuracy over the seeds, and of the first seed what a network costs, as `pipelines evaluate --cost`
-counts it. Digits are scikit-learn's before the simulated sensor, 30 % of them for testing; N-MNIST is
-a folder of its recordings.
+the test accuracy over the seeds, and of the first seed what a sample costs, as `snn.cost` counts it. Digits
+are scikit-learn's before the simulated sensor, 30 % of them for testing; N-MNIST is a folder of its
+recordings.
 """
 
 import argparse
@@ -98,14 +98,6 @@ def run(folder: Path, network: str, variant: str, seed: int, recordings: Path | 
     return json.loads((path / "results.json").read_text()) | {"run": str(path)}
 
 
-def cost_of(run_folder: str) -> dict[str, float]:
-    """Return what one sample of a run's network costs, all layers together; kept beside the run."""
-    path = Path(run_folder) / "cost.json"
-    if not path.is_file():
-        path.write_text(json.dumps(pipelines("evaluate", run_folder, "--cost")["cost"]["totals"]))
-    return json.loads(path.read_text())
-
-
 def table(network: str, results: dict[str, list[dict[str, Any]]]) -> str:
     """Return the rows of a network as Markdown."""
     lines = [
@@ -116,7 +108,7 @@ def table(network: str, results: dict[str, list[dict[str, Any]]]) -> str:
     for variant, runs in results.items():
         accuracies = [100 * one["test"]["accuracy"] for one in runs]
         deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        cost = cost_of(runs[0]["run"])
+        cost = runs[0]["test"]["cost"]["totals"]
         cells = [
             variant,
             f"{statistics.mean(accuracies):.1f} ± {deviation:.1f} %",
