@@ -181,7 +181,7 @@ def _initial_target(settings: TrainSettings) -> float:
 def _train_step(
     training: Training, frames: Tensor, labels: Tensor, mixed: Mixed | None, *, where: str
 ) -> None:
-    with sharing_batch(len(labels), device=training.fabric.device) as share:
+    with sharing_batch(len(labels), device=labels.device) as share:
         _step_together(training, frames, labels, mixed, share, where=where)
 
 

@@ -287,7 +287,7 @@ def test_a_step_that_collapses_ends_training_with_the_layer_named():
         float_weight(network.block2.conv).zero_()
     training = Training(None, network, torch.optim.SGD(network.parameters(), lr=1.0), TrainSettings(), 1)
     with pytest.raises(TrainingError, match=r"epoch 1, batch 2: layer 'block2\.conv': .* collapsed"):
-        _train_step(training, some_frames(), torch.zeros(2, dtype=torch.long), where="epoch 1, batch 2")
+        _train_step(training, some_frames(), torch.zeros(2, dtype=torch.long), None, where="epoch 1, batch 2")
 
 
 @pytest.mark.parametrize("model", MODELS)
