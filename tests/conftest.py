@@ -1,5 +1,7 @@
 """Fixtures of all tests."""
 
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,13 @@ from tests.places import GOLDEN, shared_file
 # The same examples in every run, and no deadline: machines are shared and kernels compile on first use.
 settings.register_profile("spikeline", derandomize=True, deadline=None)
 settings.load_profile("spikeline")
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    """Draw the same weights and inputs in every run, where a test does not seed them itself."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture
