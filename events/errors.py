@@ -27,6 +27,10 @@ class DamagedRecording(EventsError):
     """A recording breaks its format; the message names the byte."""
 
 
+class LabelError(EventsError):
+    """Labels break their format, hold what no box can be, or do not fit their recording."""
+
+
 class ConfigError(EventsError):
     """A setting has a value that cannot be used."""
 
