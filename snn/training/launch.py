@@ -252,7 +252,8 @@ def _wait_for(processes: dict[Connection, BaseProcess], listen: Tell, stopped: l
     failures: list[Exception] = []
     open_ends, failed_at = list(processes), 0.0
     while open_ends:
-        for end in [ready for ready in open_ends if ready in wait(open_ends, timeout=0.2)]:
+        ready = wait(open_ends, timeout=0.2)
+        for end in [end for end in open_ends if end in ready]:
             try:
                 kind, content = end.recv()
             except (EOFError, OSError):
