@@ -107,7 +107,8 @@ class ModelSettings:
             `snn.neurons.executors`.
         pack_spikes: Whether a convolution keeps the spikes it was given in 1, 2 or 4 bits each for its
             backward pass, in place of a float. The same gradients in less memory, but no gradient of the
-            gradient. Off unless asked for: on a CPU it costs about a tenth of a training step.
+            gradient. Off unless asked for: on a CPU it costs about a tenth of a training step. No effect in
+            `CONVERTIBLE`.
         weights: In how many bits the weights are, by role of a layer; float unless told.
         sparsity: What decides which outputs of a convolution are computed; all are unless told.
     """

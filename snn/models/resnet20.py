@@ -8,7 +8,7 @@ block's second convolution. Source: the released code of one-hot M-LIF, IEEE Acc
 from torch import Tensor, nn
 
 from snn.errors import ModelError
-from snn.layers import ConvNorm, StepDropout, Stepwise
+from snn.layers import ConvNorm, StepDropout, Stepwise, run_layers
 from snn.models.activated import ActivatedConv, Flow, Synapses, draw_conv, linear
 from snn.models.options import ModelOptions
 
@@ -89,10 +89,7 @@ class ResNet20(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        x = self.options.take_frames(x)
-        for layer in self.children():
-            x = layer(x)
-        return x
+        return run_layers(self.children(), self.options.take_frames(x), pack_spikes=False)
 
     def flows(self) -> list[Flow]:
         """Return the activations in the order they are computed, and where their input comes from."""

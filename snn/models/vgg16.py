@@ -8,7 +8,7 @@ IIR-SNN. Averages of four spikes are multiples of a quarter: after a pool a conv
 from torch import Tensor, nn
 
 from snn.errors import ModelError
-from snn.layers import StepDropout, Stepwise
+from snn.layers import StepDropout, Stepwise, run_layers
 from snn.models.activated import ActivatedConv, Flow, Synapses, linear, make_activation
 from snn.models.options import ModelOptions
 
@@ -70,10 +70,7 @@ class VGG16(nn.Module):
         Raises:
             ModelError: The frames are not of the shape the model was built for.
         """
-        x = self.options.take_frames(x)
-        for layer in self.children():
-            x = layer(x)
-        return x
+        return run_layers(self.children(), self.options.take_frames(x), pack_spikes=False)
 
     def flows(self) -> list[Flow]:
         """Return the activations in the order they are computed, and where their input comes from."""
