@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from events.errors import ConfigError, DamagedRecording
 from events.readers.column_rows import count_falls, pack_rows, pack_sound
+from events.readers.once import Once
 from events.readers.source import Source
 from events.recording import (
     DEFAULT_CHUNK_EVENTS,
@@ -185,8 +185,8 @@ class ColumnRecording(Recording):
         self._first_place = first_place
         self._reached: TablePlace | None = None
 
-    @cached_property
-    def sensor_hw(self) -> tuple[int, int]:  # type: ignore[override]
+    @Once
+    def sensor_hw(self) -> tuple[int, int]:
         """Height and width in pixels; where nothing says them, just large enough for every event."""
         if self._sensor_hw is not None:
             return self._sensor_hw

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from events.readers import record_recording
+from events.readers.column_events import ColumnRecording
 from events.readers.registry import open_recording
 from events.recording import EVENT_DTYPE
 from events.writers.registry import write_recording
@@ -71,3 +72,21 @@ def test_two_threads_look_for_the_size_of_a_sensor_at_once(tmp_path, monkeypatch
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda path: open_recording(path).sensor_hw, paths))
     assert found == [SENSOR_HW, SENSOR_HW]
+
+
+def test_two_threads_look_for_the_size_of_a_sensor_in_columns_at_once(tmp_path, monkeypatch):
+    both = Barrier(2)
+    pack = ColumnRecording._events
+
+    def pack_with_the_other(recording, block, room):
+        both.wait(timeout=30)
+        return pack(recording, block, room)
+
+    paths = [tmp_path / f"{number}.csv" for number in range(2)]
+    for path in paths:
+        write_recording(path, some_events()[:1000], format="csv", sensor_hw=SENSOR_HW)
+    expected = open_recording(paths[0]).sensor_hw
+    monkeypatch.setattr(ColumnRecording, "_events", pack_with_the_other)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda path: open_recording(path).sensor_hw, paths))
+    assert found == [expected, expected]
