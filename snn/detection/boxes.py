@@ -65,25 +65,5 @@ def clip_boxes(boxes: Tensor, *, image_hw: tuple[int, int], arithmetic: Arithmet
     return torch.cat([corner, corner + size], dim=-1)
 
 
-def keep_apart(boxes: Tensor, order_by: Tensor, *, largest_iou: float) -> Tensor:
-    """Return which boxes non-maximum suppression keeps, in the order given; int64.
-
-    Boxes are taken from the largest `order_by` down; one that overlaps a box already kept by more than
-    `largest_iou` is left out. Among equals the first comes first.
-
-    Args:
-        boxes: x0, y0, x1, y1, shape [N, 4]; add a distance beyond the image to those of another class to
-            keep classes from each other.
-        order_by: What a box is worth, shape [N].
-        largest_iou: From 0 to 1.
-    """
-    kept: list[int] = []
-    overlaps = box_iou(boxes[:, None], boxes).cpu()
-    for n in torch.argsort(order_by, descending=True, stable=True).tolist():
-        if not kept or overlaps[n, kept].max() <= largest_iou:
-            kept.append(n)
-    return torch.tensor(sorted(kept), dtype=torch.int64, device=boxes.device)
-
-
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snn.detection.boxes import Arithmetic, check_arithmetic, clip_boxes, keep_apart, xywh_to_xyxy
+from snn.detection.boxes import Arithmetic, check_arithmetic, clip_boxes, xywh_to_xyxy
+from snn.detection.nms import keep_apart
 from snn.errors import DetectionError
 
 # The release adds this to the height of a row where it draws the lines between rows, against rounding.
@@ -158,7 +159,8 @@ def detect(
             xywh_to_xyxy(boxes_xywh[chosen]), image_hw=settings.image_hw, arithmetic=settings.arithmetic
         )
         best, labels = scores[:, :, None].expand(*chosen.shape, -1)[chosen].max(dim=-1)
-        apart = labels[:, None] * (2.0 * max(settings.image_hw)) if within_class else 0.0
-        kept = keep_apart(boxes + apart, objectness[chosen], largest_iou=largest_iou)
+        kept = keep_apart(
+            boxes, objectness[chosen], largest_iou=largest_iou, labels=labels if within_class else None
+        )
         found.append(Detections(boxes[kept], labels[kept], best[kept], objectness[chosen][kept]))
     return found

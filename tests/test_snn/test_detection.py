@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from snn.detection.boxes import box_iou, clip_boxes, keep_apart, xywh_to_xyxy, xyxy_to_xywh
+from snn.detection.boxes import box_iou, clip_boxes, xywh_to_xyxy, xyxy_to_xywh
 from snn.detection.grid import GridSettings, Predictions, decode_grid, detect
 from snn.detection.grid_loss import GridLossSettings, grid_loss, place_targets
+from snn.detection.nms import keep_apart
 from snn.errors import DetectionError
 
 # Cells of 10 x 20 pixels.
