@@ -191,8 +191,9 @@ class EventStore:
     @contextmanager
     def columns(self) -> Iterator[EventColumns]:
         """Lend the columns to one reading at a time; buffers and open shards serve the next again."""
-        columns = self._spare.pop() if self._spare else None
-        if columns is None:
+        try:
+            columns = self._spare.pop()
+        except IndexError:  # none left; to ask first would let another thread take it meanwhile
             columns = EventColumns(self.path, self.attributes["column_types"])
         try:
             yield columns

@@ -406,3 +406,16 @@ def test_the_command_line_stores_events_and_bins_them(tree, tmp_path):
     binned = run("convert", "event-store", tmp_path / "e.zarr", tmp_path / "f.zarr", "--workers", "1")
     assert binned.exit_code == 3
     assert read_attributes(tmp_path / "f.zarr")["counts"]["ok"] == 8
+
+
+class TakenMeanwhile(list):
+    """Columns that another thread takes after somebody has seen that there are some."""
+
+    def __bool__(self):
+        return True
+
+
+def test_columns_that_another_thread_takes_meanwhile_are_opened_anew(store):
+    opened = EventStore(store)
+    opened._spare = TakenMeanwhile()
+    np.testing.assert_array_equal(opened.recording(0).read(), EventStore(store).recording(0).read())
