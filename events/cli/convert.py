@@ -53,7 +53,7 @@ def convert(
         Path | None, typer.Argument(help="The store.", show_default="SRC's name and the binning, here")
     ] = None,
     preset: Annotated[
-        Literal["tet10", "mlif80", "mlif", "ltsnn30"] | None,
+        Literal["tet10", "mlif80", "mlif", "ltsnn30", "cube", "stack", "rvt", "counts"] | None,
         _binning("A published preparation; other options change single settings of it."),
     ] = None,
     frames: Annotated[
@@ -77,15 +77,32 @@ def convert(
         ),
     ] = None,
     binning: Annotated[
-        Literal["count", "time", "duration"] | None,
-        _binning("Each frame holds as many events, as much time, or --window-us.", default="count"),
+        Literal["count", "time", "duration", "window"] | None,
+        _binning(
+            "Each frame holds as many events, as much time, or --window-us; window: all frames together "
+            "hold the --window-us before a label, or from the first event.",
+            default="count",
+        ),
     ] = None,
     tail: Annotated[
         Literal["last", "drop", "own"] | None,
         _binning("Left-over events join the last frame, are dropped, or get a frame.", default="last"),
     ] = None,
     window_us: Annotated[
-        int | None, _binning("Length of a frame in microseconds, with --binning duration.")
+        int | None,
+        _binning("Microseconds of a frame with --binning duration, of all frames with --binning window."),
+    ] = None,
+    micro_bins: Annotated[
+        int | None,
+        _binning("With --binning window: parts of a frame, each a channel a polarity.", default="1"),
+    ] = None,
+    cutoff: Annotated[
+        int | None,
+        _binning("With --binning window: where counts stop.", default="the type's largest value"),
+    ] = None,
+    rvt_compat: Annotated[
+        bool | None,
+        _binning("With --binning window: bins between the first and last event, as RVT's.", default="off"),
     ] = None,
     value: Annotated[
         Literal["count", "binary", "last_time", "last_polarity", "lane"] | None,
@@ -225,6 +242,9 @@ def convert(
         split=binning,
         tail=tail,
         window_us=window_us,
+        micro_bins=micro_bins,
+        cutoff=cutoff,
+        rvt_compat=rvt_compat,
         value=value,
         size_hw=parse_size(size),
         resize=resize,
@@ -241,6 +261,9 @@ def convert(
             binning=binning,
             tail=tail,
             window_us=window_us,
+            micro_bins=micro_bins,
+            cutoff=cutoff,
+            rvt_compat=rvt_compat,
             value=value,
             size=size,
             resize=resize,
@@ -251,6 +274,7 @@ def convert(
     if is_pictures(dataset):
         reason = f"{dataset}: pictures have no events"
         _refuse(reason, preset=preset, binning=binning, tail=tail, window_us=window_us, value=value)
+        _refuse(reason, micro_bins=micro_bins, cutoff=cutoff, rvt_compat=rvt_compat)
         _refuse(reason, levels=levels, sub_frames=sub_frames, binary_frames=binary_frames)
         _refuse(reason, resize=resize, dtype=dtype, sensor=sensor, format=format, columns=columns)
         _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
@@ -365,9 +389,11 @@ def _bin_settings(preset: str | None, **changes: Any) -> "BinSettings":
     from events.binning.settings import PRESETS, BinSettings, changed_binning
     from events.errors import ConfigError
 
-    if changes["levels"] is not None and (changes["value"] or changes["dtype"]):
-        raise ConfigError("--levels decides what a pixel holds; leave out --value and --dtype")
-    return changed_binning(PRESETS[preset] if preset else BinSettings(), **changes)
+    given = PRESETS[preset] if preset else BinSettings()
+    if (changes["levels"] or given.levels) and (changes["value"] or changes["dtype"]):
+        said = "--levels" if changes["levels"] else f"--preset {preset}"
+        raise ConfigError(f"{said} decides what a pixel holds; leave out --value and --dtype")
+    return changed_binning(given, **changes)
 
 
 def _changed(settings: Any, **changes: Any) -> Any:
@@ -407,6 +433,9 @@ def default_destination(src: Path, binning: "BinSettings") -> Path:
         # One frame is what a picture has.
         f"{binning.frames}{binning.split}" if binning.frames > 1 else "",
         f"{binning.window_us}us" if binning.window_us else "",
+        f"{binning.micro_bins}bins" if binning.micro_bins else "",
+        f"cutoff{binning.cutoff}" if binning.cutoff else "",
+        "rvt" if binning.rvt_compat else "",
         f"{binning.levels}levels" if binning.levels else "",
         f"{binning.sub_frames}sub" if binning.sub_frames else "",
         f"of{binning.binary_frames}" if binning.binary_frames else "",

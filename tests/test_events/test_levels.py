@@ -253,6 +253,8 @@ def test_from_the_command_line_to_a_look(tree, tmp_path):
     [
         (["--frames", 4, "--levels", 3, "--sub-frames", 20], "use frames 5, or sub_frames from 13 to 16"),
         (["--levels", 3, "--value", "count"], "--levels decides what a pixel holds"),
+        (["--preset", "mlif", "--value", "count"], "--preset mlif decides what a pixel holds"),
+        (["--preset", "mlif", "--dtype", "uint16"], "--preset mlif decides what a pixel holds"),
         (["--levels", 3, "--events"], "leave out --levels"),
         (["--preset", "mlif80", "--levels", 3], "got value 'binary'"),
     ],
