@@ -10,7 +10,15 @@ import typer
 
 from events.errors import did_you_mean
 from pipelines.cli.names import EXECUTORS, MEMBRANES, MODELS, NEURONS, explained
-from pipelines.cli.terminal import INTERRUPTED, JsonOption, display_here, reported
+from pipelines.cli.terminal import (
+    INTERRUPTED,
+    JsonOption,
+    OutOption,
+    SeedOption,
+    SetOption,
+    display_here,
+    reported,
+)
 from pipelines.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -27,10 +35,7 @@ def classify(
             show_default=False,
         ),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
-    ] = None,
+    assignments: SetOption = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Store made by `events convert`, or a folder of recordings.", show_default=False),
@@ -100,11 +105,8 @@ def classify(
             metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run (default: runs/NAME-TIME).", show_default=False),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
+    out: OutOption = None,
+    seed: SeedOption = None,
     devices: Annotated[
         int | None,
         typer.Option(

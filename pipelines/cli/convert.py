@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.terminal import INTERRUPTED, JsonOption, display_here, reported
+from pipelines.cli.terminal import (
+    INTERRUPTED,
+    JsonOption,
+    OutOption,
+    SeedOption,
+    SetOption,
+    display_here,
+    reported,
+)
 from pipelines.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -23,10 +31,7 @@ def convert(
             show_default=False,
         ),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
-    ] = None,
+    assignments: SetOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -56,11 +61,8 @@ def convert(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run (default: runs/NAME-TIME).", show_default=False),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)] = None,
+    out: OutOption = None,
+    seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an ANN, convert it to a spiking network, and fine-tune that.

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the run (default: runs/NAME-TIME).", show_default=False),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder, as in runs/digits-20260101-120000.")
