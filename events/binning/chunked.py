@@ -13,6 +13,7 @@ from events.binning.numba_cpu import axis_offsets, check_spans, row_offsets
 from events.binning.reference import area_overlaps, check_events, frame_edges, frame_width_us, lanes_of
 from events.binning.resize import resize_frames
 from events.binning.settings import BinSettings, Frames
+from events.errors import ConfigError
 from events.recording import EVENT_DTYPE, Recording
 from events.seek import times_of, wider
 
@@ -42,6 +43,10 @@ def bin_chunked(
     Raises:
         EventsError: The recording cannot be read, gives an event outside its sensor, or as `bin_events`.
     """
+    if settings.split == "window":
+        raise ConfigError(
+            "split 'window' needs the window's bounds; use events.binning.window_numba.bin_window"
+        )
     if settings.levels is not None:
         return _bin_levels(recording, settings, settings.levels, t_range_us)
     start_us, stop_us = t_range_us or (None, None)

@@ -46,6 +46,8 @@ def bin_fused(recording: Recording, settings: BinSettings, *, out: np.ndarray | 
     """
     if settings.value in ("last_time", "last_polarity") or settings.resize == "area":
         return None
+    if settings.split == "window":
+        return None
     if not isinstance(recording, RecordRecording):
         return None
     records = recording.plain_records()

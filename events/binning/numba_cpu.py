@@ -64,10 +64,14 @@ def bin_events(
         Frames [T, P, H, W] and what is known about them.
 
     Raises:
-        ConfigError: The array is no event array, an event lies outside the sensor, or `out` does not
-            fit.
+        ConfigError: The array is no event array, an event lies outside the sensor, `out` does not fit, or
+            the settings are of a window of given bounds.
         DamagedRecording: `last_time` is asked for and a frame spans more than four years.
     """
+    if settings.split == "window":
+        raise ConfigError(
+            "split 'window' needs the window's bounds; use events.binning.window_numba.bin_window"
+        )
     if events.dtype != EVENT_DTYPE or events.ndim != 1:
         check_events(events, sensor_hw)
     events = np.ascontiguousarray(events)

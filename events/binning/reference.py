@@ -26,9 +26,12 @@ def bin_events(events: np.ndarray, *, settings: BinSettings, sensor_hw: tuple[in
         Frames [T, P, H, W] and what is known about them.
 
     Raises:
-        ConfigError: The array is no event array, or an event lies outside the sensor.
+        ConfigError: The array is no event array, an event lies outside the sensor, or the settings are of a
+            window of given bounds.
         DamagedRecording: `last_time` is asked for and a frame spans more than four years.
     """
+    if settings.split == "window":
+        raise ConfigError("split 'window' needs the window's bounds; use events.binning.window.bin_window")
     if settings.levels is not None:
         return _bin_levels(events, settings, settings.levels, sensor_hw)
     check_events(events, sensor_hw)

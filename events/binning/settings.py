@@ -8,7 +8,7 @@ import numpy as np
 from events.binning.levels import check_fit, check_levels, frames_of, sub_frames_of
 from events.errors import ConfigError
 
-Split = Literal["count", "time", "duration"]
+Split = Literal["count", "time", "duration", "window"]
 Tail = Literal["last", "drop", "own"]
 Value = Literal["count", "binary", "last_time", "last_polarity", "lane"]
 Resize = Literal["direct", "area", "separate", "joint"]
@@ -42,15 +42,19 @@ class BinSettings:
     own time, whatever its place. With fewer events than frames `count` has k = 0: all events are tail.
     A recording without events gives frames of zeros.
 
+    `window` bins a window of window_us whose bounds are given with the events, as before a label of a
+    detection data set: `events.binning.window` has its rules.
+
     These are the rules of SpikingJelly (split by number or time: `last`), of tonic (`n_event_bins`,
     `n_time_bins`, `time_window`: `drop`), of conv_snn (`count`, `drop`) and of LT-SNN (`time`, `own`).
 
     Attributes:
         frames: Number of frames T. With `split="duration"` the number kept: windows past it are cut,
             missing ones are zeros.
-        split: `count`, `time` or `duration`, see the table.
+        split: `count`, `time` or `duration`, see the table, or `window`.
         tail: What happens to the events left over, see the table.
-        window_us: Length of a frame in microseconds, for `split="duration"` alone.
+        window_us: Length in microseconds of a frame with `split="duration"`, of the whole window with
+            `split="window"`; for these alone.
         value: `count`: events per pixel. `binary`: 1 where there is any. `last_time`: time of the
             pixel's latest event in the frame, from 1 (first microsecond of the frame) to the largest
             value of the dtype (last microsecond); 0 where there is none. The frame's first and last
@@ -72,6 +76,10 @@ class BinSettings:
         binary_frames: The published detour, with `split="count"` and values `binary` and `lane`: the
             recording is cut into this many binary frames, of which neighbours are joined (OR) until T' are
             left, or T without levels. So k = N // binary_frames * (binary_frames // T'), a few events less.
+        micro_bins: With `split="window"`, parts n of a frame, with a channel for each polarity; None is 1.
+        cutoff: With `split="window"` and value `count`, where counts stop; None is the dtype's largest value.
+        rvt_compat: With `split="window"` and one frame, bin as RVT's preprocessing does: parts between the
+            first and the last event in float32, and counts that wrap at 256 before they are cut off.
     """
 
     frames: int = 10
@@ -85,6 +93,9 @@ class BinSettings:
     levels: int | None = None
     sub_frames: int | None = None
     binary_frames: int | None = None
+    micro_bins: int | None = None
+    cutoff: int | None = None
+    rvt_compat: bool | None = None
 
     def __post_init__(self) -> None:
         self._check_levels()
@@ -100,9 +111,9 @@ class BinSettings:
                 raise ConfigError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
         if self.frames < 1:
             raise ConfigError(f"frames must be at least 1, got {self.frames}")
-        if (self.split == "duration") != (self.window_us is not None):
+        if (self.split in ("duration", "window")) != (self.window_us is not None):
             raise ConfigError(
-                f"window_us belongs to split 'duration' and only there, got split {self.split!r} "
+                f"window_us belongs to split 'duration' or 'window' and only there, got split {self.split!r} "
                 f"and window_us {self.window_us}"
             )
         if self.tail == "own" and self.split != "time":
@@ -115,6 +126,34 @@ class BinSettings:
             raise ConfigError(f"resize 'area' needs value 'count', got {self.value!r}; use resize 'direct'")
         if self.binary_frames is not None:
             self._check_binary_frames(self.binary_frames)
+        self._check_window()
+
+    def _check_window(self) -> None:
+        """Check the settings that belong to windows of given bounds."""
+        given = {"micro_bins": self.micro_bins, "cutoff": self.cutoff, "rvt_compat": self.rvt_compat or None}
+        if self.split != "window":
+            extra = [name for name, value in given.items() if value is not None]
+            if extra:
+                raise ConfigError(f"{' and '.join(extra)} need split 'window', got {self.split!r}")
+            return
+        if self.value not in ("count", "binary") or self.resize != "direct" or self.tail != "last":
+            raise ConfigError(
+                "split 'window' needs value 'count' or 'binary', resize 'direct' and tail 'last', got "
+                f"{self.value!r}, {self.resize!r} and {self.tail!r}"
+            )
+        for name in ("micro_bins", "cutoff"):
+            if given[name] is not None and given[name] < 1:
+                raise ConfigError(f"{name} must be at least 1, got {given[name]}")
+        if self.cutoff is not None and (self.value != "count" or self.cutoff > int(np.iinfo(self.dtype).max)):
+            raise ConfigError(
+                f"cutoff {self.cutoff} needs value 'count' and must fit {self.dtype}, got {self.value!r}"
+            )
+        if self.rvt_compat and (self.value, self.frames, self.dtype) != ("count", 1, "uint8"):
+            raise ConfigError(
+                "rvt_compat needs value 'count', one frame and dtype 'uint8', got "
+                f"{self.value!r}, {self.frames} and {self.dtype!r}"
+            )
+        object.__setattr__(self, "rvt_compat", self.rvt_compat or None)
 
     def _check_levels(self) -> None:
         """Check the settings that come with levels, and set those that follow from them."""
@@ -179,12 +218,17 @@ class BinSettings:
     @property
     def largest_value(self) -> int:
         """The largest value a pixel of a frame can have."""
-        return int(np.iinfo(self.dtype).max)
+        return self.cutoff or int(np.iinfo(self.dtype).max)
+
+    @property
+    def channels(self) -> int:
+        """Planes of a frame: the two polarities, each with its micro bins."""
+        return 2 * (self.micro_bins or 1)
 
     def frame_shape(self, sensor_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Return [T, P, H, W] of the frames of a sensor of that height and width."""
+        """Return [T, P, H, W] of the frames of a sensor of that height and width; P is `channels`."""
         height, width = self.size_hw or sensor_hw
-        return self.frames, 2, height, width
+        return self.frames, self.channels, height, width
 
 
 class Frames(NamedTuple):
@@ -234,4 +278,14 @@ PRESETS: dict[str, BinSettings] = {
     # (Hasssan et al., IJCNN 2024, released event readers). The release stores pictures: red = 255 * ON,
     # green = 255 * OFF, blue = 0, so that these two planes hold all there is, 255 times smaller.
     "ltsnn30": BinSettings(frames=30, split="time", tail="own", value="last_polarity"),
+    # Voxel cube: 100 ms before a label, 5 steps of 2 micro bins, binary
+    # (Cordone, Miramond, Thierion, IJCNN 2022; with a channel of its own for each polarity and micro bin).
+    "cube": BinSettings(frames=5, split="window", window_us=100_000, value="binary", micro_bins=2),
+    # Stacked histogram: 50 ms before a label, 10 bins a polarity in one step, counts up to 10
+    # (Gehrig and Scaramuzza, RVT, CVPR 2023, `stacked_histogram_dt=50_nbins=10`).
+    "stack": BinSettings(frames=1, split="window", window_us=50_000, micro_bins=10, cutoff=10),
+    # The same, computed as RVT's preprocessing does.
+    "rvt": BinSettings(frames=1, split="window", window_us=50_000, micro_bins=10, cutoff=10, rvt_compat=True),
+    # Events per pixel and polarity in 5 steps of the 100 ms before a label.
+    "counts": BinSettings(frames=5, split="window", window_us=100_000),
 }

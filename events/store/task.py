@@ -18,9 +18,11 @@ from events.binning.chunked import bin_chunked
 from events.binning.fused import bin_fused
 from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
+from events.binning.window import window_before
+from events.binning.window_numba import bin_window
 from events.datasets.images.picture import Picture
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
-from events.recording import EventBuffer, FileReport, ReadOptions, Recording
+from events.recording import EVENT_DTYPE, EventBuffer, FileReport, ReadOptions, Recording
 from events.seek import Range
 from events.store.layout import Codec, shard_name, time_range_entry
 from events.store.samples import open_sample, sample_crc32c
@@ -208,7 +210,8 @@ def bin_recording(
         binning: How it becomes frames.
         scratch: Memory to use; the frames returned lie in it. None takes new memory.
         t_range_us: Take the events with start <= t < stop only; the file is read to its end all the same,
-            so that its report is complete.
+            so that its report is complete. With `split="window"` its stop ends the window, which may hold
+            no events; None begins the window with the first event.
 
     Raises:
         EventsError: The file cannot be read, holds no events, or its sensor does not fit the scratch frames.
@@ -222,6 +225,8 @@ def bin_recording(
             f"{recording.path}: a sensor of {shape[2]} x {shape[3]} pixels, the store is for "
             f"{out.shape[2]} x {out.shape[3]}; set one size for all (--size)"
         )
+    if binning.split == "window":
+        return _bin_window(recording, binning, out, t_range_us)
     frames = bin_fused(recording, binning, out=out) if t_range_us is None else None
     if frames is None and _is_large(recording, t_range_us):
         frames = bin_chunked(recording, binning, t_range_us=t_range_us)
@@ -232,9 +237,30 @@ def bin_recording(
     else:
         events = recording.read() if scratch is None else recording.read_into(scratch.events)
     if len(events) == 0:
-        size = recording.report.bytes_total
-        raise DamagedRecording(f"{recording.path}: holds no events ({size} bytes); get the file again")
+        raise _no_events(recording)
     return bin_events(events, settings=binning, sensor_hw=recording.sensor_hw, out=out)
+
+
+def _bin_window(
+    recording: Recording, binning: BinSettings, out: np.ndarray | None, t_range_us: tuple[int, int] | None
+) -> Frames:
+    """Bin the window that ends with a range, or that begins with the first event."""
+    if t_range_us is None:
+        events = recording.read()
+        if len(events) == 0:
+            raise _no_events(recording)
+        stop_us = int(events["t"].min()) + (binning.window_us or 0)
+    else:
+        stop_us = t_range_us[1]
+        window = window_before(stop_us, binning)
+        parts = [chunk.copy() for chunk in recording.chunks(start_us=window.start_us, stop_us=window.stop_us)]
+        events = np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+    return bin_window(events, settings=binning, sensor_hw=recording.sensor_hw, stop_us=stop_us, out=out)
+
+
+def _no_events(recording: Recording) -> DamagedRecording:
+    size = recording.report.bytes_total
+    return DamagedRecording(f"{recording.path}: holds no events ({size} bytes); get the file again")
 
 
 def _is_large(recording: Recording, t_range_us: tuple[int, int] | None) -> bool:

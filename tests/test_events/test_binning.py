@@ -372,10 +372,10 @@ def test_tet10_are_masks_of_equal_event_count(bin_events):
     ("wrong", "message"),
     [
         ({"frames": 0}, "frames must be at least 1, got 0"),
-        ({"split": "size"}, "split must be one of count, time, duration; got 'size'"),
+        ({"split": "size"}, "split must be one of count, time, duration, window; got 'size'"),
         ({"dtype": "int8"}, "dtype must be one of uint8, uint16; got 'int8'"),
-        ({"split": "duration"}, "window_us belongs to split 'duration' and only there"),
-        ({"window_us": 5}, "window_us belongs to split 'duration' and only there"),
+        ({"split": "duration"}, "window_us belongs to split 'duration' or 'window' and only there"),
+        ({"window_us": 5}, "window_us belongs to split 'duration' or 'window' and only there"),
         ({"split": "duration", "window_us": 0}, "window_us must be at least 1 microsecond, got 0"),
         ({"size_hw": (0, 4)}, r"size_hw must be at least 1x1, got \(0, 4\)"),
         ({"tail": "own"}, "tail 'own' needs split 'time', got 'count'; use tail 'last' or 'drop'"),
