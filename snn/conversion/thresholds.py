@@ -8,9 +8,13 @@ Layers are searched in the order they are computed, each with the thresholds fou
 count in units of their threshold: the currents behind them shrink by it, and a bias that is left as it is
 becomes too large. `rescale_biases` divides it: with the scale c of what feeds a layer, 1 for frames,
 
-    bias[l] /= c          weight[other ways into l] *= c[source] / c          c[l] = c threshold[l]
+    bias[l] /= c          weight[other ways into l] *= c[source] / c
+    c[l] = c (sum of l's currents above 0) / (sum of its spikes)
 
 where c is that of the last way into the layer, a residual block's shortcut; other ways are brought to it.
+Of a neuron whose spikes say its current exactly c[l] is c threshold[l]. Lanes round down, to about 1 / 1.44
+(ln 2) of it in the mean: scaled by thresholds alone, every layer would hand on less than its scale says, and
+biases, which are exact, would outgrow what they are added to within a few layers.
 Sources: one-hot M-LIF, IEEE Access 2025, and its released code, which leaves biases as they are, searches
 with thresholds that are not scaled yet, and of residual blocks keeps the last step.
 """
@@ -32,6 +36,9 @@ from snn.neurons.modules import Neuron
 # Currents of a layer and step up to this many are kept, 64 MB, and the layers before it run once.
 KEPT_NUMBERS = 1 << 24
 
+# Units of a threshold that currents are added up in.
+FIXED_POINT = 1 << 16
+
 InForce = Literal["scaled", "raw"]
 OverSteps = Literal["max", "last_in_blocks"]
 
@@ -44,7 +51,7 @@ class ThresholdSettings:
         percentile: Of a layer's current, that `scaling` is a share of.
         scaling: Share of it at which the top lane begins, above 0.
         rescale_biases: Whether biases are divided by the scale of what feeds their layer, so that the network
-            computes what the ANN does but for its levels.
+            computes what the ANN does but for its levels, and those say the same in the mean.
         in_force: What holds in layers already searched: their threshold as it will be (`scaled`), or before
             it is scaled (`raw`, as released; not with `rescale_biases`).
         over_steps: `max`: the step with the largest percentile. `last_in_blocks`: in residual blocks the last
@@ -119,7 +126,9 @@ def find_thresholds(
             raw[name] = _checked(name, found, settings) / 2 ** (neuron.settings.lanes - 1)
             factor = settings.scaling if settings.in_force == "scaled" else 1.0
             set_threshold(neuron, raw[name] * factor)
-            scales[name] = scales[flow.synapses[-1].source] * raw[name] * factor
+            if settings.rescale_biases:
+                worth = _worth_of_a_spike(model, name, neuron, frames, reduce, autocast)
+                scales[name] = scales[flow.synapses[-1].source] * worth
             progress(len(raw), len(flows) - 1)
         if settings.in_force == "raw":
             for name, value in raw.items():
@@ -203,6 +212,39 @@ def _percentiles(
     if not by_step:
         raise ConversionError("calibration set: found no samples, expected at least one")
     return [found.result(reduce) for found in by_step]
+
+
+def _worth_of_a_spike(
+    model: nn.Module,
+    name: str,
+    neuron: Neuron,
+    frames: Pass,
+    reduce: Reduce,
+    autocast: Callable[[], AbstractContextManager],
+) -> float:
+    """Return the sum of a layer's currents above 0 by the sum of its spikes, over all samples and steps."""
+    threshold = float(neuron.threshold.flatten()[0])
+    # Whole numbers, which add up to the same in any order and over any processes.
+    sums = torch.zeros(2, dtype=torch.int64)
+
+    def see(_neuron: nn.Module, arguments: tuple[Tensor, ...], spikes: Tensor) -> Any:
+        currents = arguments[0].clamp(min=0) / threshold
+        for place, numbers in enumerate((currents, spikes)):
+            sums[place] += (numbers.double() * FIXED_POINT).round().to(torch.int64).sum().cpu()
+        raise _Reached
+
+    handle = neuron.register_forward_hook(see)
+    try:
+        _show(model, frames, autocast)
+    finally:
+        handle.remove()
+    currents, spikes = reduce(sums).tolist()
+    if spikes == 0:
+        raise ConversionError(
+            f"{name}: found no spikes on the calibration samples at its threshold of {threshold:g}, expected "
+            "some; lower search.thresholds.scaling"
+        )
+    return threshold * currents / spikes
 
 
 def _show(model: nn.Module, frames: Pass, autocast: Callable[[], AbstractContextManager]) -> None:

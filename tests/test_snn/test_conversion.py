@@ -108,6 +108,38 @@ def test_with_rescaled_biases_the_snn_computes_what_the_ann_does(name, monkeypat
 
 
 @pytest.mark.parametrize("name", SIZES)
+def test_with_rescaled_biases_lanes_hand_on_in_the_mean_what_they_are_given(name):
+    ann, snn = trained(name), build(name, seed=1)
+    take_weights(snn, folded_weights(ann), where="here")
+    x = pictures(name)
+    find_thresholds(snn, lambda: [x], ThresholdSettings(scaling=0.5))
+    seen = {}
+    first, second = snn.flows()[:2]
+    for flow in (first, second):
+        neuron = snn.get_submodule(flow.activation)
+        neuron.register_forward_hook(
+            lambda _m, arguments, spikes, at=flow.activation: seen.update({at: (arguments[0], spikes)})
+        )
+    snn(x)
+    current, spikes = seen[first.activation]
+    worth = current.relu().sum() / spikes.sum()
+    folded = folded_weights(ann)[f"{second.synapses[-1].layer}.bias"]
+    found = snn.get_submodule(second.synapses[-1].layer).bias
+    torch.testing.assert_close(found, folded / worth, rtol=1e-3, atol=1e-6)
+    # What rounds down is worth more than its lower edge.
+    assert worth > 1.1 * snn.get_submodule(first.activation).threshold
+
+
+def test_a_layer_that_never_fires_is_named():
+    ann, snn = trained("resnet20"), build("resnet20", seed=1)
+    take_weights(snn, folded_weights(ann), where="here")
+    with pytest.raises(
+        ConversionError, match=r"stem1.activation: found no spikes .* lower search.thresholds"
+    ):
+        find_thresholds(snn, lambda: [pictures("resnet20")], ThresholdSettings(scaling=100.0))
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_thresholds_follow_from_currents_and_lanes(name):
     ann = trained(name)
     x = pictures(name)
