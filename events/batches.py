@@ -130,6 +130,20 @@ class FeedSettings:
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"seed must be from 0 to 2**64 - 1, got {self.seed}")
 
+    def check_samples(self, count: int, path: Path) -> None:
+        """Raise ConfigError where so many samples of a store make no batch, or too small a last one."""
+        whole, rest = divmod(count, self.batch_size * self.world_size)
+        if whole == 0 and (rest == 0 or self.drop_last):
+            raise ConfigError(
+                f"{path}: {count} samples make no batch of {self.batch_size} in each "
+                f"of {self.world_size} processes; use a smaller batch_size or drop_last=False"
+            )
+        if self.shuffle and not self.drop_last and 0 < rest < self.world_size:
+            raise ConfigError(
+                f"{path}: the last batch of {count} samples has {rest}, too few for "
+                f"{self.world_size} processes; use fewer processes, another batch_size or drop_last=True"
+            )
+
 
 def epoch_order(count: int, *, seed: int, epoch: int, block: int = 1, window: int = 1) -> np.ndarray:
     """Return a permutation of range(count) that depends on (seed, epoch) alone.
@@ -217,7 +231,7 @@ class Feed:
         self.epoch = 0
         self.batch = 0
         self.wait_s = 0.0
-        self._check_batches()
+        settings.check_samples(len(self.indices), store.path)
         check_pictures(settings.augment.pictures, store.shape[1:], np.dtype(store.dtype))
         T, P, H, W = store.shape[1:]
         self._on_gpu = self.device.type == "cuda"
@@ -232,20 +246,6 @@ class Feed:
             self._values = self._values.to(self.device)
         self._copy_stream = torch.cuda.Stream(self.device) if self._on_gpu else None
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="feed")
-
-    def _check_batches(self) -> None:
-        s, count = self.settings, len(self.indices)
-        whole, rest = divmod(count, s.batch_size * s.world_size)
-        if whole == 0 and (rest == 0 or s.drop_last):
-            raise ConfigError(
-                f"{self.store.path}: {count} samples make no batch of {s.batch_size} in each "
-                f"of {s.world_size} processes; use a smaller batch_size or drop_last=False"
-            )
-        if s.shuffle and not s.drop_last and 0 < rest < s.world_size:
-            raise ConfigError(
-                f"{self.store.path}: the last batch of {count} samples has {rest}, too few for "
-                f"{s.world_size} processes; use fewer processes, another batch_size or drop_last=True"
-            )
 
     def _delivered_dtype(self) -> np.dtype:
         if self.settings.counts:

@@ -124,7 +124,9 @@ def _run(
     with already_explained(), lost_processes_named():
         if world is not None:
             fabric.launch()
-        job = _prepare(experiment, run_dir, resume, executor, display) if is_first else None
+        job = None
+        if is_first:
+            job = _prepare(experiment, run_dir, resume, fabric.world_size, executor, display)
         if world is not None:
             job = _same_job(fabric, experiment, job, resume)
         assert job is not None
@@ -150,7 +152,7 @@ def _same_job(fabric: Any, experiment: Experiment, job: "_TrainJob | None", resu
 
 
 def _prepare(
-    experiment: Experiment, run_dir: Path, resume: bool, executor: str, display: Display
+    experiment: Experiment, run_dir: Path, resume: bool, processes: int, executor: str, display: Display
 ) -> "_TrainJob":
     """Make the store and the run folder, and say what is to be done."""
     folder = RunFolder(run_dir)
@@ -160,6 +162,7 @@ def _prepare(
         store = prepare_store(experiment.data, display)
     _refuse_what_does_not_fit(experiment, store)
     samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
+    refuse_too_few_samples(experiment, store, samples, processes)
     if not resume:
         folder.create(experiment, describe_run(store.path, store.config_hash, store.class_names))
     display.say(
@@ -199,6 +202,14 @@ def _refuse_what_does_not_fit(experiment: Experiment, store: FrameStore) -> None
             f"augment.drop leaves out events, but a pixel of {store.path} holds a lane (binning.levels); "
             "use augment.drop=0, or a store of counts"
         )
+
+
+def refuse_too_few_samples(
+    experiment: Experiment, store: FrameStore, samples: SampleSplit, processes: int
+) -> None:
+    """Raise ConfigError where so many processes cannot share the training samples."""
+    settings = _train_feed_settings(experiment, samples, rank=0, world_size=processes)
+    settings.check_samples(len(samples.train), store.path)
 
 
 def store_of_run(folder: RunFolder) -> FrameStore:
@@ -284,19 +295,26 @@ def _measure_ranges(fabric: Any, job: _TrainJob, network: nn.Module) -> None:
 
 
 def _train_feed(fabric: Any, job: _TrainJob) -> Feed:
-    experiment = job.experiment
-    settings = FeedSettings(
-        batch_size=experiment.training.batch_size // fabric.world_size,
+    settings = _train_feed_settings(
+        job.experiment, job.samples, rank=fabric.global_rank, world_size=fabric.world_size
+    )
+    return Feed(job.store, job.samples.train, settings, device=fabric.device)
+
+
+def _train_feed_settings(
+    experiment: Experiment, samples: SampleSplit, *, rank: int, world_size: int
+) -> FeedSettings:
+    return FeedSettings(
+        batch_size=experiment.training.batch_size // world_size,
         shuffle=True,
         seed=experiment.seed,
         # A last batch of one or two samples would spoil the statistics of batch norm.
-        drop_last=len(job.samples.train) >= experiment.training.batch_size,
+        drop_last=len(samples.train) >= experiment.training.batch_size,
         augment=experiment.augment,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
+        rank=rank,
+        world_size=world_size,
         cache=experiment.data.cache,
     )
-    return Feed(job.store, job.samples.train, settings, device=fabric.device)
 
 
 def _validation_feed(fabric: Any, job: _TrainJob) -> Feed:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from events.batches import Feed, FeedSettings
 from events.store.reader import FrameStore
-from pipelines.classify import run_classify, store_of_run
+from pipelines.classify import refuse_too_few_samples, run_classify, store_of_run
 from pipelines.convert_settings import TRAINED, ConvertExperiment
 from pipelines.convert_stages import BEGINNINGS, OF_LANES, PARENTS, Stage, StageFolder, read_stage
 from pipelines.display import Display, PlainLines
@@ -112,6 +112,9 @@ def run_convert(
     samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
     calibration = calibration_samples(samples.train, experiment.search.samples)
     refuse_constant(store, calibration)
+    for name in TRAINED:
+        stage = experiment.stage(name)
+        refuse_too_few_samples(stage, store, samples, stage.training.processes)
     network = [experiment.model.name, experiment.model.width, *store.shape[2:], len(store.class_names)]
     if begin_with is not None:
         read_stage(begin_with, expected=BEGINNINGS, network=network, lanes=experiment.model.neuron.lanes)

@@ -191,6 +191,15 @@ def test_no_stage_at_all_is_refused(finished, made, tmp_path):
     assert "found no stage of a conversion, expected ann or folded or thresholds" in result.stderr
 
 
+def test_fewer_samples_than_processes_are_refused_before_a_folder_is_made(made, tmp_path):
+    result = run(
+        "--smoke", "--out", tmp_path / "new", *made, "--set", "snn.devices=25", "--set", "snn.batch_size=25"
+    )
+    assert result.exit_code == 2
+    assert "the last batch of 20 samples has 20, too few for 25 processes" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
 class Frames:
     """A store of frames that can all be alike."""
 

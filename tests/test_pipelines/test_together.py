@@ -2,11 +2,13 @@
 
 import multiprocessing
 import signal
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli
+from events.errors import ConfigError
+from pipelines import classify, cli
 from pipelines.classify import run_classify
 from pipelines.display import Silent
 from pipelines.errors import ExperimentError
@@ -61,12 +63,17 @@ def test_batches_that_cannot_be_shared_are_refused_before_anything_is_made(exper
     assert not list(tmp_path.iterdir())
 
 
+def test_fewer_samples_than_processes_are_refused_before_a_folder_is_made(experiment, tmp_path):
+    experiment = replace(experiment, data=replace(experiment.data, validation_share=0.95))
+    with pytest.raises(ConfigError, match="last batch of 3 samples has 3, too few for 6 processes"):
+        classify._prepare(experiment, tmp_path / "run", False, 6, "reference", Silent())
+    assert not list(tmp_path.iterdir())
+
+
 def test_torchrun_with_other_numbers_is_refused(experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    from dataclasses import replace
-
     two = replace(experiment, training=replace(experiment.training, devices=2))
     with pytest.raises(ExperimentError, match="but 3 processes were started on each of 1 mach"):
         run_classify(two, tmp_path / "run", display=Silent())
