@@ -14,7 +14,7 @@ from pipelines.classify import refuse_too_few_samples, run_classify, store_of_ru
 from pipelines.convert_settings import TRAINED, ConvertExperiment
 from pipelines.convert_stages import BEGINNINGS, OF_LANES, PARENTS, Stage, StageFolder, read_stage
 from pipelines.display import Display, PlainLines
-from pipelines.errors import RunError
+from pipelines.errors import ExperimentError, RunError
 from pipelines.evaluate import evaluate_network, new_network
 from pipelines.neuron_words import already_explained, explain_executor
 from pipelines.prepare import prepare_store
@@ -31,7 +31,7 @@ from snn.errors import ConversionError
 from snn.models.weights import load_weights
 from snn.quant.settings import FLOAT_BITS
 from snn.training.checkpoint import load_checkpoint
-from snn.training.devices import make_fabric
+from snn.training.devices import make_fabric, started_world
 from snn.training.fit import BEST, LAST
 
 # A converted network before fine-tuning: with biases divided by thresholds, and with biases left as they are.
@@ -100,6 +100,7 @@ def run_convert(
     Raises:
         PipelineError, EventsError, SnnError: Something given cannot be used, or a stage broke down.
     """
+    _refuse_other_processes()
     display = display or PlainLines()
     folder, stages = RunFolder(run_dir), StageFolder(run_dir / "stages")
     for name in TRAINED:
@@ -168,6 +169,16 @@ def refuse_constant(store: FrameStore, indices: np.ndarray) -> None:
         f"{store.path}: calibration set: found {found}, expected samples that differ; "
         "thresholds cannot follow from it; convert the data again, or set search.samples"
     )
+
+
+def _refuse_other_processes() -> None:
+    """Raise ExperimentError where others were started to do the same, in the same folder."""
+    world = started_world()
+    if world is not None and world.processes > 1:
+        raise ExperimentError(
+            f"a conversion starts its processes itself, but {world.processes} were started together; leave "
+            "out torchrun, and set ann.devices, quantised.training.devices and snn.devices"
+        )
 
 
 def _refuse_lanes(source: Path, experiment: ConvertExperiment) -> None:

@@ -112,9 +112,15 @@ class ConvertExperiment:
                 "model.neuron: found thresholds kept below 1 or spikes of learned values, expected "
                 "thresholds that may be any number above 0; use threshold_constraint 'none' or 'positive'"
             )
-        for name in ("ann", "snn"):
-            if getattr(self, name).start_from is not None:
+        trained = {"ann": self.ann, "quantised.training": self.quantised.training, "snn": self.snn}
+        for name, training in trained.items():
+            if training.start_from is not None:
                 raise ExperimentError(f"{name}.start_from: stages begin with each other; use --from STAGE.pt")
+            if training.nodes > 1:
+                raise ExperimentError(
+                    f"{name}.nodes: found {training.nodes}, but a conversion runs on one machine; "
+                    f"set {name}.devices for several processes there"
+                )
 
     def stage(self, name: str, *, start_from: Path | None = None) -> Experiment:
         """Return a stage that trains, as an experiment of its own.

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipelines import classify
 from pipelines.cli import app
-from pipelines.convert import refuse_constant
+from pipelines.convert import refuse_constant, run_convert
 from pipelines.convert_settings import embedded_conversions, load_conversion
 from pipelines.convert_stages import sha256
 from pipelines.errors import ExperimentError, RunError
@@ -200,6 +200,15 @@ def test_fewer_samples_than_processes_are_refused_before_a_folder_is_made(made, 
     assert not (tmp_path / "new").exists()
 
 
+def test_processes_started_together_are_refused_before_any_work(made, tmp_path, monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    conversion = load_conversion("digit_pictures_resnet20", made[1::2], smoke=True)
+    with pytest.raises(ExperimentError, match="but 2 were started together; leave out torchrun"):
+        run_convert(conversion, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 class Frames:
     """A store of frames that can all be alike."""
 
@@ -232,6 +241,8 @@ def test_constant_and_empty_calibration_sets_are_refused():
         ("model.activation=relu", "model: describes the network as it ends"),
         ("model.steps=none", "model.steps: found none, expected the steps T of the SNN"),
         ("model.weights.bits=4", "model: found weights in few bits or gates, which are not converted"),
+        ("snn.nodes=2", "snn.nodes: found 2, but a conversion runs on one machine"),
+        ("quantised.training.start_from=runs/x", "quantised.training.start_from: stages begin with each"),
         ("search.thresholds.scaling=0", "scaling: found 0.0, expected a number above 0"),
     ],
 )
