@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from snn.neurons.block import run_block
 from snn.neurons.hooks import is_hooked
 from snn.neurons.kernels.launch import Pool
+from snn.neurons.memory import Memory
 from snn.neurons.modules import Neuron
 from snn.neurons.packing import packed_conv2d, spike_book
 from snn.neurons.settings import NeuronSettings
@@ -192,6 +193,7 @@ class ConvBlock(SpikingBlock):
         pool: nn.Module | None = None,
         book: tuple[float, ...] | None = None,
         plus: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """Return the spikes, shape [T, B, channels, H / stride, W / stride], for x [T, B, C, H, W].
 
@@ -202,6 +204,7 @@ class ConvBlock(SpikingBlock):
                 backward pass. None keeps x as it is.
             plus: Current added to the normalised one before the neurons, in the shape of the spikes before
                 `pool`, such as what a shortcut carries. A gate leaves it as it is.
+            memory: Has the membranes to start from and takes those after the last step; None starts at rest.
         """
         mask, norm = None, self.norm
         if self.gate is None:
@@ -214,7 +217,7 @@ class ConvBlock(SpikingBlock):
             y, mask = let_through(y, mask), None
             y = y if self.current_pool is None else self.current_pool(y)
             y = y if plus is None else y + plus
-        return run_and_pool(y, norm, self.neuron, pool=pool, mask=mask)
+        return run_and_pool(y, norm, self.neuron, pool=pool, mask=mask, memory=memory)
 
     def spike_book(self, pool: nn.Module | None = None) -> tuple[float, ...] | None:
         """Return every value that the block and a pool after it hand on; None where they may be others."""
@@ -252,6 +255,7 @@ def run_and_pool(
     *,
     pool: nn.Module | None = None,
     mask: Tensor | None = None,
+    memory: Memory | None = None,
 ) -> Tensor:
     """Normalise a current [T, B, C, H, W], let part of it through, run neurons, pool: as one where possible.
 
@@ -261,12 +265,16 @@ def run_and_pool(
         neuron: The neurons.
         pool: Layer for the spikes.
         mask: Share of the normalised current let through, shape [T, B, C].
+        memory: Has the membrane to start from and takes that after the last step; None starts at rest.
     """
     if is_hooked(neuron):
-        spikes = neuron(let_through(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]), mask))
+        current = let_through(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]), mask)
+        spikes = neuron(current) if memory is None else neuron(current, memory)
     else:
-        kind = pool_kind(pool)
-        spikes, _ = run_block(y, norm, neuron, pool=kind, mask=mask)
+        kind, before = pool_kind(pool), None if memory is None else memory.before(neuron)
+        spikes, v = run_block(y, norm, neuron, pool=kind, v=before, mask=mask)
+        if memory is not None:
+            memory.keep(neuron, v)
         if kind != "none":
             return spikes
     return spikes if pool is None else pool(spikes)
@@ -360,9 +368,9 @@ Role = Literal["first", "inner", "shortcut", "gate", "last"]
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear, Role]]:
     """Return every convolution and linear layer of a model: name, module, role; in the order of the model.
 
-    Roles follow from the names that all models share. `last`: the `classifier`. `shortcut`: a convolution
-    beside a residual path. `gate`: part of what decides which channels or places are computed. `first`: of
-    the others the first, which sees the frames. `inner`: the rest.
+    Roles follow from the names that all models share. `last`: the `classifier`, or all of a detector's
+    `head`. `shortcut`: a convolution beside a residual path. `gate`: part of what decides which channels or
+    places are computed. `first`: of the others the first, which sees the frames. `inner`: the rest.
     """
     found: list[tuple[str, nn.Conv2d | nn.Linear, Role]] = []
     for name, module in model.named_modules():
@@ -373,7 +381,7 @@ def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear, Ro
 
 
 def _role(path: list[str], *, has_first: bool) -> Role:
-    if path[-1] == "classifier":
+    if path[-1] == "classifier" or path[0] == "head":
         return "last"
     if "gate" in path:
         return "gate"

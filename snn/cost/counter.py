@@ -117,7 +117,7 @@ class OperationCounter:
         self._layer(name).add(effective=uses if mask is None else uses_kept(conv, x, mask))
 
     def see_pass(self, output: Tensor) -> None:
-        """Note a pass that has ended in logits [T, B, ...]."""
+        """Note a pass over steps and samples as `output` has them, [T, B, ...]."""
         self._waiting.clear()
         self.samples += output.shape[1]
         self.steps += output.shape[0] * output.shape[1]
@@ -184,13 +184,18 @@ def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
     """Count the operations of everything that the network is given while the block runs.
 
     Args:
-        model: Returns logits [T, B, ...].
+        model: Returns logits [T, B, ...], or else is given frames [T, B, ...] at every step.
 
     Raises:
         CostError: A layer computes something that cannot be counted.
     """
     counter = OperationCounter()
-    handles = [model.register_forward_hook(lambda _, arguments, output: counter.see_pass(output))]
+
+    def see(_: nn.Module, arguments: Any, output: Any) -> None:
+        # Logits have a row for every step, which a picture that is repeated has not; boxes have none.
+        counter.see_pass(output if isinstance(output, Tensor) else arguments[0])
+
+    handles = [model.register_forward_hook(see)]
     blocks = [(name, block) for name, block in model.named_modules() if isinstance(block, ConvBlock)]
     gates = {f"{name}.conv": block.gate for name, block in blocks if block.gate is not None}
     for name, gate in gates.items():

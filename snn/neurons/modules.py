@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snn.errors import NeuronError, did_you_mean
 from snn.neurons.executors import check_executor, run_neurons
+from snn.neurons.memory import Memory
 from snn.neurons.reference import NeuronParameters
 from snn.neurons.settings import NEURONS, NeuronSettings
 
@@ -102,9 +103,18 @@ class Neuron(nn.Module):
             constraint = CONSTRAINTS[getattr(self.settings, f"{name}_constraint")]
             free.copy_(constraint.free(torch.as_tensor(value, dtype=free.dtype, device=free.device)))
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Return the spikes, shape [T, B, ...], for a current of that shape, starting at rest."""
-        return self.run(current)[0]
+    def forward(self, current: Tensor, memory: Memory | None = None) -> Tensor:
+        """Return the spikes, shape [T, B, ...], for a current of that shape.
+
+        Args:
+            current: Shape [T, B, ...].
+            memory: Has the membrane to start from and takes that after the last step; None starts at rest.
+        """
+        if memory is None:
+            return self.run(current)[0]
+        spikes, v = self.run(current, memory.before(self))
+        memory.keep(self, v)
+        return spikes
 
     def run(
         self, current: Tensor, v: Tensor | None = None, *, mask: Tensor | None = None
