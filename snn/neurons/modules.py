@@ -43,7 +43,8 @@ class Neuron(nn.Module):
         settings: The options of the recurrence.
         executor: What runs it: `auto`, `reference`, `numba` or `cuda`, see `snn.neurons.executors`.
         threshold: Tensor, a scalar or one number per channel [C]: a parameter where it is learned, else a
-            buffer. With a constraint it is computed from the parameter `free_threshold`.
+            buffer. With a constraint it is computed from the parameter `free_threshold`. Frozen where no
+            gradient reaches it, see `NeuronSettings.threshold_learns`.
         decay: The same where it is learned, with `free_decay`; None where it is the constant of the settings.
         spike_scale: Scalar parameter beside a learned threshold, 1 and frozen unless `spike_value` is
             `learned`. LT-SNN's release has it in every such neuron; kept so that parameter counts agree.
@@ -70,7 +71,8 @@ class Neuron(nn.Module):
         self.spike_scale = None
         if s.learn_threshold:
             learns_scale = s.spike_value == "learned"
-            self._learn("threshold", torch.full(shape, float(s.threshold)), s.threshold_constraint)
+            value = torch.full(shape, float(s.threshold))
+            self._learn("threshold", value, s.threshold_constraint, has_gradient=s.threshold_learns)
             self.spike_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learns_scale)
         else:
             self.register_buffer("threshold", torch.tensor(float(s.threshold)))
@@ -79,11 +81,10 @@ class Neuron(nn.Module):
         else:
             self.decay = None
 
-    def _learn(self, name: str, value: Tensor, constraint: str) -> None:
-        if constraint == "none":
-            self.register_parameter(name, nn.Parameter(value))
-        else:
-            self.register_parameter(f"free_{name}", nn.Parameter(CONSTRAINTS[constraint].free(value)))
+    def _learn(self, name: str, value: Tensor, constraint: str, *, has_gradient: bool = True) -> None:
+        if constraint != "none":
+            name, value = f"free_{name}", CONSTRAINTS[constraint].free(value)
+        self.register_parameter(name, nn.Parameter(value, requires_grad=has_gradient))
 
     def __getattr__(self, name: str) -> Any:
         """Return a threshold or decay that is constrained; anything else as every module does."""

@@ -59,7 +59,8 @@ class NeuronSettings:
         threshold_gradient: How a learned threshold learns. `subtract`: the ordinary gradient of
             u = a - threshold. `subtract+explicit`: plus LT-SNN's second path (released since 27 August
             2022). `subtract+squared`: plus the second path of June 2022, in which the gradient from
-            above enters squared. `none`: only through the value of a spike, see `spike_value`.
+            above enters squared. `none`: only through the value of a spike, see `spike_value`; where that
+            is not the threshold, it stays as it is.
         per_channel: Whether every channel learns a threshold and decay of its own.
         lanes: Number S of levels a spike may have, 1 to 8: 1, 2, 4, ... 2^(S-1). 1 is a binary spike.
         scaled: Whether the values, and the thresholds with them, are divided by 2^(S-1): ... 1/4, 1/2, 1.
@@ -175,6 +176,12 @@ class NeuronSettings:
             raise NeuronError(
                 f"spike_value: found {self.spike_value!r}, expected one with lanes={self.lanes}"
             )
+
+    @property
+    def threshold_learns(self) -> bool:
+        """Whether a gradient reaches the threshold: from its distance, or as the value of a spike."""
+        reached = self.threshold_gradient != "none" or self.spike_value == "threshold"
+        return self.learn_threshold and reached
 
     @property
     def lane_values(self) -> tuple[float, ...]:

@@ -17,7 +17,8 @@ from snn.training.settings import TrainSettings
 # What processes must agree on beyond weights: statistics, learned thresholds, what is drawn, losses of gates.
 CASES = {
     "learned threshold, mean threshold as target, clipped": {},
-    "dropout of samples": {"dropout_per": "sample"},
+    "dropout of samples": {"network": {"dropout_per": "sample"}},
+    "thresholds that no gradient reaches": {"network": {"threshold_gradient": "none"}},
     "channel predictor": {"gates": SparsitySettings("channel_predictor", ratio=0.5, warm_up_batches=2)},
     "random channels": {
         "gates": SparsitySettings("channel_predictor", target="prune_fraction", random="drawn")
@@ -35,9 +36,9 @@ SAMPLES, BATCH, VALIDATION = 21, 8, 7
 class ConvNetwork(nn.Module):
     """Frames [T, B, 2, 4, 4] to logits [T, B, 3]: conv blocks with normalisation, dropout, a linear layer."""
 
-    def __init__(self, dropout_per="step") -> None:
+    def __init__(self, dropout_per="step", **neuron) -> None:
         super().__init__()
-        neuron = NeuronSettings(threshold=0.6, learn_threshold=True)
+        neuron = NeuronSettings(threshold=0.6, learn_threshold=True, **neuron)
         self.block1 = ConvBlock(2, 8, neuron=neuron, executor="reference")
         self.block2 = ConvBlock(8, 8, neuron=neuron, executor="reference")
         self.pool = Stepwise(nn.AdaptiveAvgPool2d(2))
@@ -76,7 +77,7 @@ def train_case(fabric, folder, name, *, stop_after=None, resume=False):
         loss_target="mean_threshold", checkpoint_every_s=0.0,
     )  # fmt: skip
     torch.manual_seed(11)
-    network = ConvNetwork(case.get("dropout_per", "step"))
+    network = ConvNetwork(**case.get("network", {}))
     if "gates" in case:
         add_gates(network, case["gates"])
     network = network.double()

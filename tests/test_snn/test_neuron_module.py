@@ -183,6 +183,19 @@ class TestPresets:
         assert neuron.spike_scale.grad is None
 
 
+@pytest.mark.parametrize("gradient", ["subtract", "none"])
+@pytest.mark.parametrize("spike_value", ["one", "threshold", "learned"])
+@pytest.mark.parametrize("constraint", ["none", "positive"])
+def test_what_asks_for_a_gradient_gets_one(gradient, spike_value, constraint):
+    """Processes that train together wait for every such gradient."""
+    neuron = Neuron(
+        NeuronSettings(threshold_gradient=gradient, spike_value=spike_value, threshold_constraint=constraint)
+    )
+    neuron(torch.ones(4, 2, 3, requires_grad=True)).sum().backward()
+    for name, parameter in neuron.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+
+
 def test_neurons_import_no_optional_package():
     code = """
 import sys
