@@ -78,14 +78,21 @@ class RunFolder:
         """Return the run's resolved settings as plain tables. Raises RunError where there is no run."""
         return self._read_json(self.settings_json, "no run here; `pipelines run classify` makes one")
 
+    @property
+    def is_conversion(self) -> bool:
+        """Whether it is a run of `pipelines run convert`. Raises RunError where there is no run."""
+        return "quantised" in self.read_settings()
+
     def read_about(self) -> dict[str, Any]:
         """Return what the run recorded about itself. Raises RunError where there is none."""
         return self._read_json(self.about, "no run here; `pipelines run classify` makes one")
 
     def read_results(self) -> dict[str, Any]:
         """Return the results of the test. Raises RunError where the run has not finished."""
+        command = "convert" if self.is_conversion else "classify"
         return self._read_json(
-            self.results, f"the run has not finished; go on with: pipelines run classify --resume {self.path}"
+            self.results,
+            f"the run has not finished; go on with: pipelines run {command} --resume {self.path}",
         )
 
     def _read_json(self, path: Path, advice: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pipelines.report.build import build_report
 from pipelines.report.conversion import write_report
-from pipelines.report.energy import is_conversion
 from pipelines.run_folder import RunFolder
 
 
@@ -14,7 +13,7 @@ def write_again(folder: RunFolder) -> Path:
     Raises:
         RunError: The folder is no run, or the run has not finished.
     """
-    if not is_conversion(folder):
+    if not folder.is_conversion:
         return build_report(folder)
     write_report(folder, folder.read_results())
     return folder.report

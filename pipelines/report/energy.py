@@ -80,12 +80,9 @@ def energy_table(folder: RunFolder, *, shift_pj: float | None = None) -> EnergyT
     Raises:
         RunError: The folder is no run, has not finished, or does not know its cost.
     """
-    stages = is_conversion(folder)
-    if stages and not folder.results.exists():
-        raise RunError(
-            f"{folder.results}: not found; the conversion has not finished; go on with: "
-            f"pipelines run convert --resume {folder.path}"
-        )
+    stages = folder.is_conversion
+    if stages:
+        folder.read_results()  # a conversion that has not finished is refused
     network = RunFolder(folder.path / "snn") if stages else folder
     settings, (accuracy, cost) = network.read_settings(), _tested(network, shift_pj)
     # A picture that is repeated over steps is one frame for an ANN; of a recording it sees every frame.
@@ -103,11 +100,6 @@ def energy_table(folder: RunFolder, *, shift_pj: float | None = None) -> EnergyT
         rows.append(EnergyRow("quantised ANN, measured", quantised[0], measured(quantised[1])))
     about = f"{settings['model']['name']}, one sample of {cost.steps:g} steps, mean of {cost.samples}"
     return EnergyTable(str(folder.path), about, TABLES[cost.energy.table].source, tuple(rows))
-
-
-def is_conversion(folder: RunFolder) -> bool:
-    """Return whether a run is one of `pipelines run convert`. Raises RunError where there is none."""
-    return "quantised" in folder.read_settings()
 
 
 def energy_lines(tables: Sequence[EnergyTable]) -> list[str]:

@@ -99,6 +99,8 @@ def test_energy_is_that_of_its_own_stages(finished, tmp_path):
     (again / "results.json").unlink()
     result = CliRunner().invoke(app, ["report", str(again), "--energy"])
     assert (result.exit_code, "pipelines run convert --resume" in result.output) == (1, True)
+    result = CliRunner().invoke(app, ["report", str(again)])
+    assert (result.exit_code, "pipelines run convert --resume" in result.output) == (1, True)
 
 
 def test_every_stage_names_its_parent(finished):
