@@ -108,7 +108,7 @@ def run_convert(
         explain_executor(stage.model, make_fabric(stage.training))
     if begin_with is not None:
         # Before any data is made; what the network must be is known only then.
-        _refuse_lanes(begin_with, experiment)
+        read_stage(begin_with, expected=BEGINNINGS, network=None, lanes=experiment.model.neuron.lanes)
     store = store_of_run(folder) if resume else prepare_store(experiment.data, display)
     samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
     calibration = calibration_samples(samples.train, experiment.search.samples)
@@ -179,14 +179,6 @@ def _refuse_other_processes() -> None:
             f"a conversion starts its processes itself, but {world.processes} were started together; leave "
             "out torchrun, and set ann.devices, quantised.training.devices and snn.devices"
         )
-
-
-def _refuse_lanes(source: Path, experiment: ConvertExperiment) -> None:
-    """Raise RunError where a checkpoint is no beginning, or of another number of lanes."""
-    stage = load_checkpoint(source)
-    network = stage.get("network")
-    lanes = experiment.model.neuron.lanes
-    read_stage(source, expected=BEGINNINGS, network=network or [], lanes=lanes)
 
 
 def _run_stages(work: _Conversion) -> bool:

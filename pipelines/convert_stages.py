@@ -129,8 +129,14 @@ class StageFolder:
             )
 
 
-def read_stage(path: Path, *, expected: tuple[str, ...], network: list[Any], lanes: int) -> Stage:
+def read_stage(path: Path, *, expected: tuple[str, ...], network: list[Any] | None, lanes: int) -> Stage:
     """Read the checkpoint of a stage and check what it is.
+
+    Args:
+        path: The checkpoint.
+        expected: Stages that it may be of.
+        network: What the network must be; None where that is not known yet.
+        lanes: Of the conversion's neurons.
 
     Raises:
         RunError: It is none, or of another stage, network or number of lanes.
@@ -144,7 +150,7 @@ def read_stage(path: Path, *, expected: tuple[str, ...], network: list[Any], lan
             f"{path}: found {found}, expected {' or '.join(expected)}; "
             "stages are in RUN/stages of a `pipelines run convert`"
         )
-    if content["network"] != network:
+    if network is not None and content["network"] != network:
         raise RunError(f"{path}: of a network {content['network']}, expected {network}; use that experiment")
     if name in OF_LANES and content["lanes"] != lanes:
         raise RunError(
