@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ from pipelines.observe import RunObserver
 from pipelines.prepare import prepare_store
 from pipelines.report.build import build_report
 from pipelines.run_folder import RunFolder, describe_run
-from pipelines.samples import SampleSplit, split_samples
+from pipelines.samples import SampleSplit, split_samples, spread_samples
 from pipelines.start import start_checkpoint, start_from
 from pipelines.together import run_in_processes
 from pipelines.weight_words import name_weights
@@ -269,9 +268,7 @@ def _measure_ranges(fabric: Any, job: _TrainJob, network: nn.Module) -> None:
     settings = job.experiment.model.levels
     if not level_layers(network):
         return
-    indices = job.samples.train
-    if settings.samples is not None and settings.samples < len(indices):
-        indices = indices[np.linspace(0, len(indices) - 1, settings.samples).astype(np.int64)]
+    indices = spread_samples(job.samples.train, settings.samples)
     feed_settings = FeedSettings(
         batch_size=max(job.experiment.training.batch_size // fabric.world_size, 1),
         rank=fabric.global_rank,

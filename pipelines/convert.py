@@ -20,7 +20,7 @@ from pipelines.neuron_words import already_explained, explain_executor
 from pipelines.prepare import prepare_store
 from pipelines.report.conversion import write_report
 from pipelines.run_folder import RunFolder, describe_run
-from pipelines.samples import SampleSplit, split_samples
+from pipelines.samples import SampleSplit, split_samples, spread_samples
 from pipelines.settings_tree import build_settings
 from snn.conversion.fold import folded_weights, take_weights
 from snn.conversion.thresholds import find_thresholds
@@ -111,7 +111,7 @@ def run_convert(
         read_stage(begin_with, expected=BEGINNINGS, network=None, lanes=experiment.model.neuron.lanes)
     store = store_of_run(folder) if resume else prepare_store(experiment.data, display)
     samples = split_samples(store, validation_share=experiment.data.validation_share, seed=experiment.seed)
-    calibration = calibration_samples(samples.train, experiment.search.samples)
+    calibration = spread_samples(samples.train, experiment.search.samples)
     refuse_constant(store, calibration)
     for name in TRAINED:
         stage = experiment.stage(name)
@@ -145,13 +145,6 @@ def read_conversion(run: Path) -> ConvertExperiment:
     """Return the settings of a conversion's run. Raises RunError where there is none."""
     folder = RunFolder(run)
     return build_settings(ConvertExperiment, folder.read_settings(), where=str(folder.settings_json))
-
-
-def calibration_samples(train: np.ndarray, count: int | None) -> np.ndarray:
-    """Return the samples that thresholds are searched on: all, or so many, evenly spaced."""
-    if count is None or count >= len(train):
-        return train
-    return train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
 
 
 def refuse_constant(store: FrameStore, indices: np.ndarray) -> None:

@@ -49,6 +49,13 @@ def split_samples(store: FrameStore, *, validation_share: float, seed: int) -> S
     return SampleSplit(np.setdiff1d(train, validation), validation, test)
 
 
+def spread_samples(indices: np.ndarray, count: int | None) -> np.ndarray:
+    """Return so many of the samples, evenly spaced, to measure ranges and thresholds on; None for all."""
+    if count is None or count >= len(indices):
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).astype(np.int64)]
+
+
 def _stratified(train: np.ndarray, store: FrameStore, *, share: float, seed: int) -> np.ndarray:
     """Pick the same share of every class, at least one sample of each."""
     draws = np.random.Philox(key=np.array([seed, 0x5EED], np.uint64)).random_raw(store.shape[0])
