@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from snn.cost.convolution import count_and_see, output_size, uses_kept, uses_of
 from snn.cost.nonzeros import Seen, Values, look_at
 from snn.layers import ConvBlock, Gated, weight_layers
+from snn.models.spike_driven_transformer import KeyValueSum
 from snn.models.spikformer import SpikeAttention
 from snn.sparsity.gates import PartialSumGate, SpatialGate, SqueezeGate
 
@@ -175,6 +176,15 @@ class OperationCounter:
             seen=seen[0].also(seen[1]).also(seen[2]),
         )
 
+    def see_key_values(self, name: str, layer: KeyValueSum, key: Tensor, value: Tensor) -> None:
+        """Count a sum of keys times values [T, B, C, H, W]: an operation for each term that is not 0."""
+        terms = layer.terms(key, value)
+        used, seen = count_and_see(terms.flatten(0, 1), torch.ones(terms.shape[3:], dtype=torch.int32))
+        uses = used.sum()
+        self._layer(name).add(
+            dense=terms.numel(), inputs=2 * terms.numel(), unmasked=uses, effective=uses, seen=seen
+        )
+
     def _layer(self, name: str) -> LayerCount:
         return self.layers.setdefault(name, LayerCount())
 
@@ -203,7 +213,7 @@ def count_operations(model: nn.Module) -> Iterator[OperationCounter]:
     for name, layer, _ in weight_layers(model):
         handles.append(layer.register_forward_pre_hook(_layer_hook(counter, name, gated=name in gates)))
     for name, module in model.named_modules():
-        if isinstance(module, SpikeAttention):
+        if isinstance(module, SpikeAttention | KeyValueSum):
             handles.append(module.register_forward_pre_hook(_layer_hook(counter, name)))
     try:
         yield counter
@@ -232,6 +242,8 @@ def _layer_hook(counter: OperationCounter, name: str, *, gated: bool = False) ->
             counter.see_linear(name, layer, arguments[0])
         elif isinstance(layer, SpikeAttention):
             counter.see_attention(name, layer, *arguments)
+        elif isinstance(layer, KeyValueSum):
+            counter.see_key_values(name, layer, *arguments)
 
     return see
 

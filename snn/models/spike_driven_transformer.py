@@ -66,9 +66,13 @@ class KeyValueSum(nn.Module):
 
     def forward(self, key: Tensor, value: Tensor) -> Tensor:
         """Return the current, shape [T, B, C, 1, 1], for spikes [T, B, C, H, W]."""
+        return self.terms(key, value).sum(dim=(3, 4), keepdim=True)
+
+    def terms(self, key: Tensor, value: Tensor) -> Tensor:
+        """Return what is added up, shape [T, B, C, H, W], that of the spikes."""
         if self.erode != "none":
             key, value = largest_of_places(key), largest_of_places(value)
-        return self.of_neighbours(key * value).sum(dim=(3, 4), keepdim=True)
+        return self.of_neighbours(key * value)
 
     def of_neighbours(self, product: Tensor) -> Tensor:
         """Return a product of spikes [T, B, C, H, W], or of its neighbours the largest where that is told."""

@@ -14,6 +14,7 @@ from snn.errors import CostError
 from snn.layers import Gate, Gated, convolve, weight_layers
 from snn.metrics.activity import neuron_layers
 from snn.models.registry import ModelSettings, build_model
+from snn.models.spike_driven_transformer import KeyValueSum
 from snn.models.spikformer import SpikeAttention
 from snn.neurons.hooks import is_hooked
 from snn.neurons.settings import NEURONS
@@ -282,6 +283,37 @@ def test_attention_is_counted_pair_by_pair():
     count = counter.layers["0"]
     assert (count.effective, count.values) == (expected, Values.BINARY)
     assert count.dense == 2 * (2 * 3 * 2) * 4 * 3 * 3
+
+
+@pytest.mark.parametrize(("values", "expected"), [((1,), Values.BINARY), ((0.25, 0.5, 1), Values.POWERS)])
+@pytest.mark.parametrize("erode", ["none", "places"])
+def test_sums_of_keys_and_values_are_counted_pair_by_pair(values, expected, erode):
+    layer = KeyValueSum(erode, heads=2)
+    values = (*[0] * 9 * len(values), *values)
+    key, value = (sparse(2, 3, 4, 5, 5, values=values, seed=seed) for seed in range(2))
+    model = nn.Sequential(layer)
+    model.forward = lambda frames: layer(key, value)
+    with count_operations(model) as counter:
+        model(key)
+    pairs = 0
+    for place in torch.cartesian_prod(*(torch.arange(size) for size in (2, 3, 4, 5, 5))).tolist():
+        *channel, row, column = place
+        if erode == "none":
+            pairs += bool(key[*channel, row, column] and value[*channel, row, column])
+            continue
+        # What is added is the largest of 3x3 products, each of the largest of 3x3 keys and values.
+        pairs += any(
+            bool(near(key[*channel], y, x).any() and near(value[*channel], y, x).any())
+            for y in range(max(row - 1, 0), min(row + 2, 5))
+            for x in range(max(column - 1, 0), min(column + 2, 5))
+        )
+    count = counter.layers["0"]
+    assert (count.effective, count.unmasked, count.values) == (pairs, pairs, expected)
+    assert 0 < pairs < count.dense == key.numel()
+
+
+def near(x, row, column):
+    return x[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
 
 
 def test_padding_that_is_not_zeros_is_refused():
