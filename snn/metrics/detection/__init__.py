@@ -1,0 +1,1 @@
+"""How well boxes were found: protocols, scores, streaming, tracks."""
