@@ -6,6 +6,7 @@ import typer
 
 from events.cli.convert import convert
 from events.cli.copy import cat, diff
+from events.cli.labels import labels_app
 from events.cli.look import check, info, view
 from events.cli.make import datasets, download, mat, synth_app
 
@@ -46,6 +47,7 @@ app.command(rich_help_panel="Look")(diff)
 app.command(rich_help_panel="Look")(check)
 app.command(rich_help_panel="Look")(view)
 app.command(rich_help_panel="Look")(datasets)
+app.add_typer(labels_app, name="labels", rich_help_panel="Look")
 
 
 def main() -> None:
