@@ -91,19 +91,6 @@ def test_energy_of_resnet20_for_100_classes_is_printed_as_that_for_10():
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "classes", "planes", "macs"),
-    [
-        ("spike_driven_2_512", 32, 10, 3, 1_234_899_968),
-        ("spike_driven_8_512", 224, 1000, 3, 8_256_671_744),
-        ("vggsnn", 48, 10, 2, 660_943_872),
-    ],
-)
-def test_products_of_the_spiking_networks_in_one_step(name, size, classes, planes, macs):
-    found = macs_of(name, size=size, classes=classes, planes=planes, activation="neurons")
-    assert sum(found.values()) == macs
-
-
-@pytest.mark.parametrize(
     ("name", "size", "classes", "steps", "printed_uj", "share"),
     [
         ("resnet20", 32, 10, 1, 55.5, 24.6),

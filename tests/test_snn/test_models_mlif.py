@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from snn.cost.dense import dense_macs
 from snn.errors import ModelError
 from snn.layers import ConvBlock, weight_layers
 from snn.losses import tet_loss
@@ -29,23 +30,10 @@ def build(name, *, neuron, in_channels=2, size=48, classes=10, **settings):
     return build_model(settings, input_hw=(size, size), classes=classes, in_channels=in_channels)
 
 
-def multiplications(model):
-    """Multiply-accumulates of one sample in one step, by layer with weights; nothing is computed."""
-    found = {}
-
-    def note(name, layer, output):
-        found[name] = output[0].numel() * layer.weight[0].numel()
-
-    for name, layer, _ in weight_layers(model):
-        layer.register_forward_hook(lambda layer, _, output, name=name: note(name, layer, output))
-    model.eval()(torch.zeros(1, 1, model.options.in_channels, *model.options.input_hw, device="meta"))
-    return list(found.values())
-
-
 def test_operations_of_vggsnn():
     with torch.device("meta"):
-        found = multiplications(build("vggsnn", neuron=published("mlif")))
-    assert found == [
+        found = dense_macs(build("vggsnn", neuron=published("mlif")), (2, 48, 48))
+    assert list(found.values()) == [
         2_654_208,
         42_467_328,
         169_869_312,
@@ -56,7 +44,7 @@ def test_operations_of_vggsnn():
         21_233_664,
         46_080,
     ]
-    assert sum(found) == 660_943_872
+    assert sum(found.values()) == 660_943_872
 
 
 @pytest.mark.parametrize("lanes", range(1, 9))
@@ -93,7 +81,7 @@ def test_parameters_and_operations_of_the_transformer(name, size, classes, param
     with torch.device("meta"):
         model = build(name, neuron=SPIKES["mlif_node"], in_channels=3, size=size, classes=classes)
         assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-        assert sum(multiplications(model)) == operations
+        assert sum(dense_macs(model, (3, size, size)).values()) == operations
 
 
 @pytest.mark.parametrize("spikes", SPIKES)
