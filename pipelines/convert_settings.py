@@ -1,17 +1,16 @@
 """An experiment that converts: an ANN, its quantised twin, a search of thresholds, fine-tuning of the SNN."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from events.augment import AugmentSettings
 from events.errors import did_you_mean
 from pipelines.errors import ExperimentError
-from pipelines.experiment import DataSettings, Experiment, read_table
-from pipelines.settings_tree import assign, build_settings, parse_assignment, presets_first
-from pipelines.smoke import smoke_changes
+from pipelines.experiment import DataSettings, Experiment, find_file, load_file
+from pipelines.smoke import Change, smoke_changes
 from snn.conversion.thresholds import ThresholdSettings
 from snn.models.registry import CONVERTIBLE, ModelSettings
 from snn.quant.levels import LevelSettings
@@ -168,26 +167,13 @@ def load_conversion(
     Raises:
         ExperimentError: The file, a setting or a value cannot be used.
     """
-    path, embedded = Path(name), embedded_conversions()
-    if not path.is_file():
-        if str(name) not in embedded:
-            raise ExperimentError(
-                f"{name}: neither a file nor an embedded conversion; embedded: {', '.join(embedded)}"
-                f"{did_you_mean(name, embedded)}"
-            )
-        path = embedded[str(name)]
-    table = read_table(path)
-    table.setdefault("name", path.stem)
-    experiment = build_settings(ConvertExperiment, table, where=str(path))
-    if not assignments and not smoke:
-        return experiment
-    changed = copy.deepcopy(table)
-    for names, value in smoke_changes(table) if smoke else ():
-        for place in _places(names):
-            assign(changed, place, value)
-    for names, value in presets_first(map(parse_assignment, assignments)):
-        assign(changed, names, value)
-    return build_settings(ConvertExperiment, changed, where="--set")
+    path = find_file(name, embedded_conversions(), what="conversion")
+    return load_file(ConvertExperiment, path, assignments, _smoke_changes if smoke else None)
+
+
+def _smoke_changes(table: Mapping[str, Any]) -> list[Change]:
+    """Return what to change in a conversion's table to make it a try."""
+    return [(place, value) for names, value in smoke_changes(table) for place in _places(names)]
 
 
 def _places(names: list[str]) -> list[list[str]]:

@@ -2,11 +2,11 @@
 
 import copy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from events.augment import AugmentSettings
 from events.batches import Cache
@@ -15,11 +15,13 @@ from events.errors import did_you_mean
 from events.synth.digits import DigitSettings
 from pipelines.errors import ExperimentError
 from pipelines.settings_tree import assign, build_settings, parse_assignment, presets_first
-from pipelines.smoke import MADE_HERE, smoke_changes
+from pipelines.smoke import MADE_HERE, Change, smoke_changes
 from snn.models.registry import ModelSettings
 from snn.training.settings import TrainSettings
 
 DEFAULT_EXPERIMENT = "digits"
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,23 @@ def find_experiment(name: str | Path) -> Path:
     Raises:
         ExperimentError: There is neither; names the nearest embedded one.
     """
+    return find_file(name, embedded_experiments(), what="experiment")
+
+
+def find_file(name: str | Path, embedded: Mapping[str, Path], *, what: str) -> Path:
+    """Return a file given by path or by its name among embedded ones; `what` they are is for the message.
+
+    Raises:
+        ExperimentError: There is neither; names the nearest embedded one.
+    """
     path = Path(name)
     if path.is_file():
         return path
-    embedded = embedded_experiments()
     if str(name) in embedded:
         return embedded[str(name)]
-    hint = did_you_mean(name, embedded)
     raise ExperimentError(
-        f"{name}: neither a file nor an embedded experiment; embedded: {', '.join(embedded)}{hint}"
+        f"{name}: neither a file nor an embedded {what}; embedded: {', '.join(embedded)}"
+        f"{did_you_mean(name, embedded)}"
     )
 
 
@@ -138,16 +148,35 @@ def load_experiment(name: str | Path, assignments: Sequence[str] = (), *, smoke:
     Raises:
         ExperimentError: The file, a setting or a value cannot be used.
     """
-    path = find_experiment(name)
+    return load_file(Experiment, find_experiment(name), assignments, smoke_changes if smoke else None)
+
+
+def load_file(
+    kind: type[Settings],
+    path: Path,
+    assignments: Sequence[str],
+    try_changes: Callable[[Mapping[str, Any]], list[Change]] | None,
+) -> Settings:
+    """Load settings of a kind from a TOML file, and change them.
+
+    Args:
+        kind: Their dataclass.
+        path: The file.
+        assignments: As of `load_experiment`.
+        try_changes: Returns what makes a try of the file's table; None leaves it as it is.
+
+    Raises:
+        ExperimentError: The file, a setting or a value cannot be used.
+    """
     table = read_table(path)
     table.setdefault("name", path.stem)
     # The file alone first, so that a message blames the file or --set, whichever it was.
-    experiment = build_settings(Experiment, table, where=str(path))
-    if not assignments and not smoke:
-        return experiment
+    settings = build_settings(kind, table, where=str(path))
+    if not assignments and try_changes is None:
+        return settings
     changed = copy.deepcopy(table)
-    for names, value in smoke_changes(table) if smoke else ():
+    for names, value in try_changes(table) if try_changes is not None else ():
         assign(changed, names, value)
     for names, value in presets_first(map(parse_assignment, assignments)):
         assign(changed, names, value)
-    return build_settings(Experiment, changed, where="--set")
+    return build_settings(kind, changed, where="--set")
