@@ -169,14 +169,14 @@ def test_confusion_by_hand():
     assert matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
 
 
-def moving_scene(rate_hz, *, seconds=3, first_ms=600, jitter=0.0):
+def moving_scene(rate_hz, *, seconds=3, first_ms=600):
     """Two cars and a pedestrian that move, at a rate, from 0.6 s on."""
     times = first_ms * 1000 + np.arange(int(seconds * rate_hz)) * 1e6 / rate_hz
     t = np.repeat(times.astype(np.int64), 3)
     move = np.tile([40.0, -30.0, 15.0], len(times)) * (t - t[0]) / 1e6
     x0, y0 = np.tile([5.0, 200.0, 100.0], len(times)) + move, np.tile([20.0, 100.0, 180.0], len(times))
     width, height = np.tile([50.0, 70.0, 24.0], len(times)), np.tile([30.0, 45.0, 50.0], len(times))
-    xyxy = np.stack([x0, y0, x0 + width, y0 + height], axis=1) + jitter
+    xyxy = np.stack([x0, y0, x0 + width, y0 + height], axis=1)
     return BoxColumns(np.zeros(len(t)), t, xyxy, np.tile([0, 0, 1], len(times)))
 
 
@@ -204,6 +204,14 @@ def test_the_published_window_scores_slow_labels():
     truth = moving_scene(4)
     scores = evaluate_detections(truth, truth, "psee", class_names=CLASSES, sensor_hw=GEN1_HW, match="window")
     assert scores.mean_ap == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("rate_hz", [20, 40, 100])
+def test_a_perfect_detector_at_its_own_rate(rate_hz):
+    truth, found = moving_scene(4), moving_scene(rate_hz)
+    given = {"class_names": CLASSES, "sensor_hw": GEN1_HW}
+    assert evaluate_detections(truth, found, "psee", **given).mean_ap == pytest.approx(1, abs=1e-9)
+    assert evaluate_detections(truth, found, "psee", **given, match="window").mean_ap < 0.5
 
 
 def test_a_frame_with_more_than_100_boxes_is_refused():
