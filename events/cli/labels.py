@@ -119,7 +119,7 @@ def labels_audit(
 
     events labels audit Gen1/train --like gen1 --dedup --json
     """
-    from events.inspect.labels import draw_audits
+    from events.inspect.label_sheet import draw_audits
 
     options = _options(format, like, sensor)
     settings = _audit_settings(window, few_events=few_events, overlap=overlap, max_speed=max_speed)

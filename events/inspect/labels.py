@@ -1,18 +1,16 @@
-"""`events labels audit`: a label file beside its recording, as facts, as one line and as pictures."""
+"""`events labels audit`: a label file beside its recording, as facts and as one line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from events.draw_boxes import MARKED_RGB, draw_boxes, draw_gallery, draw_scaled_frame, fit_scale
 from events.errors import LabelError
 from events.filters.settings import FilterSettings
 from events.filters.stream import EventFilter
-from events.labels.audit import FINDINGS, AuditSettings, LabelAudit, audit_labels
+from events.labels.audit import AuditSettings, LabelAudit, audit_labels
 from events.labels.density import count_box_events
 from events.labels.fit import check_fit
 from events.labels.formats import identify_labels, read_labels
@@ -82,7 +80,7 @@ class AuditedFile:
             f"{int(rows.sum()):,} {name}" for name, rows in self.audit.found.items() if rows.any()
         )
         parts = [
-            f"{self.path.name}: {facts['boxes']:,} boxes at {facts['labelled_times']:,} times{rate}"
+            f"{self.path.name}: {facts['boxes']:,} boxes, labelled times {facts['labelled_times']:,}{rate}"
             + (f": {classes}" if classes else ""),
             f"doubtful {facts['doubtful']:,} ({100 * facts['doubtful_share']:.1f} %)"
             + (f": {found}" if found else ""),
@@ -159,38 +157,6 @@ def audit_file(
     )
 
 
-def draw_audits(audited: Sequence[AuditedFile], *, tiles: int = 20, window_us: int = 100_000) -> Image.Image:
-    """Draw doubtful boxes with the events before them, of every finding some, the largest first.
-
-    The doubtful box is purple, the others of its time are green. Where fewer than `tiles` are doubtful, other
-    labels follow.
-
-    Args:
-        audited: Label files; those without a recording are drawn on white.
-        tiles: How many boxes are drawn at most.
-        window_us: How long before the label events are drawn.
-    """
-    chosen = _choose(audited, tiles)
-    pictures, captions = [], []
-    for file, row, name in chosen:
-        labels = file.audit.labels
-        frame = _frame(file, int(labels.t[row]), window_us)
-        scale = fit_scale((frame.shape[1], frame.shape[2]))
-        same = labels.where(np.flatnonzero((labels.t == labels.t[row]) & (np.arange(len(labels)) != row)))
-        picture = draw_boxes(draw_scaled_frame(frame, scale=scale), same.xyxy, scale=scale)
-        mark = labels.xyxy[row : row + 1]
-        picture = draw_boxes(picture, mark, scale=scale, rgb=MARKED_RGB, line_px=2)
-        pictures.append(picture)
-        captions.append(_caption(file, row, name))
-    boxes = sum(len(file.audit.labels) for file in audited)
-    doubtful = sum(int(file.audit.doubtful().sum()) for file in audited)
-    title = f"{len(audited)} label files, {boxes:,} boxes, {doubtful:,} doubtful"
-    if not pictures:
-        empty = Image.new("RGB", (200, 20), (255, 255, 255))
-        return draw_gallery([empty], ["no boxes"], title=title)
-    return draw_gallery(pictures, captions, title=title)
-
-
 def _read(
     path: Path, options: LabelOptions, sensor_hw: tuple[int, int] | None, span_us: tuple[int, int] | None
 ) -> LabelTable:
@@ -215,55 +181,3 @@ def _span(recording: Recording) -> tuple[int, int]:
     if first is None or last is None:
         raise LabelError(f"{recording.path}: has no events, so that its labels have no time; copy it again")
     return first, last
-
-
-def _choose(audited: Sequence[AuditedFile], tiles: int) -> list[tuple[AuditedFile, int, str]]:
-    """Return files, rows and findings to draw: of every finding in turn the largest box not chosen yet."""
-    waiting: dict[str, list[tuple[float, int, int]]] = {name: [] for name in (*FINDINGS, "")}
-    for number, file in enumerate(audited):
-        sides = file.audit.labels.xyxy[:, 2:] - file.audit.labels.xyxy[:, :2]
-        areas = sides.prod(axis=1)
-        for name, rows in [*file.audit.found.items(), ("", ~file.audit.doubtful())]:
-            waiting[name] += [(-float(areas[row]), number, int(row)) for row in np.flatnonzero(rows)]
-    for queue in waiting.values():
-        queue.sort(reverse=True)
-    chosen: dict[tuple[int, int], str] = {}
-    for names in ([*FINDINGS], [""]):
-        while len(chosen) < tiles and any(waiting[name] for name in names):
-            for name in names:
-                while waiting[name]:
-                    _, number, row = waiting[name].pop()
-                    if (number, row) not in chosen:
-                        chosen[number, row] = name
-                        break
-                if len(chosen) == tiles:
-                    break
-    return [(audited[number], row, name) for (number, row), name in chosen.items()]
-
-
-def _frame(file: AuditedFile, stop_us: int, window_us: int) -> np.ndarray:
-    """Return the events of the window before a time, int64 [P, H, W]; zeros without a recording."""
-    labels = file.audit.labels
-    if file.recording is None:
-        reach = np.ceil(labels.xyxy[:, 2:].max(axis=0)).astype(int)
-        height, width = labels.sensor_hw or (max(int(reach[1]), 1), max(int(reach[0]), 1))
-        return np.zeros((2, height, width), np.int64)
-    height, width = file.recording.sensor_hw
-    counts = np.zeros(2 * height * width, np.int64)
-    for chunk in file.recording.chunks(start_us=stop_us - window_us, stop_us=stop_us):
-        place = (chunk["p"].astype(np.int64) * height + chunk["y"]) * width + chunk["x"]
-        counts += np.bincount(place, minlength=len(counts))
-    return counts.reshape(2, height, width)
-
-
-def _caption(file: AuditedFile, row: int, name: str) -> str:
-    labels = file.audit.labels
-    found = [key for key, rows in file.audit.found.items() if rows[row] and key != name]
-    class_id = int(labels.class_id[row])
-    shown = labels.class_names[class_id] if labels.class_names else f"class {class_id}"
-    events = "" if file.audit.events is None else f", {int(file.audit.events[row]):,} events"
-    box = " ".join(f"{value:.0f}" for value in labels.xyxy[row])
-    return (
-        f"{', '.join([name, *found]).replace('_', ' ') or 'nothing doubtful'}: {shown}{events}\n"
-        f"{file.path.name[:40]} row {row}, {int(labels.t[row]) / 1e6:.3f} s, {box}"
-    )
