@@ -121,7 +121,8 @@ def _meet(settings: TrainSettings) -> tuple[int, tuple[str, str], distributed.TC
     """Return this machine's number, address and port of the store of all processes, and it where it is here.
 
     Raises:
-        TrainingError: There are several machines, and the environment does not say which this is.
+        TrainingError: There are several machines, and the environment does not say which this is, or the port
+            is taken.
     """
     if settings.nodes == 1:
         # Port 0: the system picks one that is free.
@@ -129,7 +130,8 @@ def _meet(settings: TrainSettings) -> tuple[int, tuple[str, str], distributed.TC
         return 0, ("127.0.0.1", str(here.port)), here
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     number = os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID", ""))
-    if not address or not (port or "").isdecimal() or not number.isdecimal() or int(number) >= settings.nodes:
+    is_port = (port or "").isdecimal() and 0 < int(port or 0) < 1 << 16
+    if not address or not is_port or not number.isdecimal() or int(number) >= settings.nodes:
         raise TrainingError(
             f"training.nodes is {settings.nodes}: found MASTER_ADDR={address or ''} MASTER_PORT={port or ''} "
             f"NODE_RANK={number}, expected the first machine's address, a free port of it, and the number of "
@@ -137,7 +139,13 @@ def _meet(settings: TrainSettings) -> tuple[int, tuple[str, str], distributed.TC
         )
     store: distributed.TCPStore | None = None
     if int(number) == 0:
-        store = distributed.TCPStore(address, int(port or 0), is_master=True, wait_for_workers=False)
+        try:
+            store = distributed.TCPStore(address, int(port or 0), is_master=True, wait_for_workers=False)
+        except distributed.DistNetworkError as error:
+            raise TrainingError(
+                f"MASTER_PORT={port}: other machines cannot be heard there, it may be in use; take another, "
+                "the same on each machine"
+            ) from error
     return int(number), (address, port or ""), store
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from functools import partial
 
@@ -164,3 +165,16 @@ def test_several_machines_must_be_told_apart(monkeypatch):
         TrainingError, match=r"training\.nodes is 2: found MASTER_ADDR= MASTER_PORT= NODE_RANK=,"
     ):
         start_processes(say_and_wait, TrainSettings(batch_size=8, device="cpu", nodes=2))
+
+
+def test_a_port_that_cannot_be_had_is_named(monkeypatch):
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("NODE_RANK", "0"), ("MASTER_PORT", "65536")):
+        monkeypatch.setenv(name, value)
+    settings = TrainSettings(batch_size=8, device="cpu", nodes=2)
+    with pytest.raises(TrainingError, match=r"MASTER_PORT=65536 NODE_RANK=0, expected"):
+        start_processes(say_and_wait, settings)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(TrainingError, match=rf"^MASTER_PORT={port}: other machines cannot be heard"):
+            start_processes(say_and_wait, settings)
