@@ -113,6 +113,7 @@ def _create(plan: Plan, dst: Path, command: str) -> None:
         attributes=provenance(plan, command),
         sources=source_rows(samples),
         columns={"label": labels[plan.order], "split": splits[plan.order], "source_index": plan.order},
+        boxes=None if plan.boxes is None else plan.boxes.columns(),
     )
 
 

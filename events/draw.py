@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from events.draw_boxes import DrawnBoxes, draw_boxes
 from events.errors import ConfigError
 
 ON_RGB = (213, 94, 0)
@@ -56,6 +57,7 @@ def draw_sheet(
     title: str = "",
     t_edges_us: np.ndarray | None = None,
     columns: int | None = None,
+    boxes: DrawnBoxes | None = None,
 ) -> Image.Image:
     """Draw frames side by side, each with its time, above a strip that shows when what happened.
 
@@ -69,6 +71,7 @@ def draw_sheet(
             of equal width in the strip.
         columns: Frames in a row; None makes rows that are equally full, of at most five frames, or
             of ten where there are more than twenty.
+        boxes: Drawn over every frame.
 
     Returns:
         RGB picture.
@@ -79,7 +82,7 @@ def draw_sheet(
     T = len(frames)
     columns = min(T, columns or _even_columns(T))
     peak = _peak(frames)
-    tiles = [_fitted(draw_frame(frame, peak=peak)) for frame in frames]
+    tiles = [_with_boxes(_fitted(draw_frame(frame, peak=peak)), boxes, frame) for frame in frames]
     font = ImageFont.load_default(size=FONT_PX)
     labels = [_label(i, frames, t_edges_us) for i in range(T)]
     cell_w = max(tiles[0].width, *(int(font.getlength(label)) for label in labels))
@@ -110,6 +113,7 @@ def write_gif(
     *,
     frame_ms: int = 100,
     t_edges_us: np.ndarray | None = None,
+    boxes: DrawnBoxes | None = None,
 ) -> None:
     """Write frames as an animation that repeats, with a bar below that shows how far it is.
 
@@ -118,6 +122,7 @@ def write_gif(
         frames: Shape [T, P, H, W], not negative.
         frame_ms: How long each frame is shown, in milliseconds; GIF counts in tens of them.
         t_edges_us: Shape [T + 1]; where given, each frame's time is written below it.
+        boxes: Drawn over every frame.
 
     Raises:
         ConfigError: The frames cannot be drawn, or the file cannot be written.
@@ -129,7 +134,7 @@ def write_gif(
     font = ImageFont.load_default(size=FONT_PX)
     pictures = []
     for i, frame in enumerate(frames):
-        tile = _fitted(draw_frame(frame, peak=peak), GIF_PX)
+        tile = _with_boxes(_fitted(draw_frame(frame, peak=peak), GIF_PX), boxes, frame)
         picture = Image.new("RGB", (tile.width, tile.height + FONT_PX + 12), PAPER_RGB)
         picture.paste(tile, (0, 0))
         pen = ImageDraw.Draw(picture)
@@ -214,6 +219,11 @@ def _fitted(picture: Image.Image, side_px: int = FRAME_PX) -> Image.Image:
         return picture.resize((shape[0], shape[1]), Image.Resampling.BOX)
     factor = max(1, round(side_px / side))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _with_boxes(tile: Image.Image, boxes: DrawnBoxes | None, frame: np.ndarray) -> Image.Image:
+    """Return the picture of a frame [P, H, W] with boxes over it, if there are any."""
+    return tile if boxes is None else draw_boxes(tile, boxes, frame_hw=(frame.shape[1], frame.shape[2]))
 
 
 def _even_columns(T: int) -> int:

@@ -142,8 +142,9 @@ class BinSettings:
                 f"{self.value!r}, {self.resize!r} and {self.tail!r}"
             )
         for name in ("micro_bins", "cutoff"):
-            if given[name] is not None and given[name] < 1:
-                raise ConfigError(f"{name} must be at least 1, got {given[name]}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.cutoff is not None and (self.value != "count" or self.cutoff > int(np.iinfo(self.dtype).max)):
             raise ConfigError(
                 f"cutoff {self.cutoff} needs value 'count' and must fit {self.dtype}, got {self.value!r}"

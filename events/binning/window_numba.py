@@ -126,7 +126,7 @@ def _add_rvt(words, start, stop, n, plane, cells, counts):  # type: ignore[no-un
         t = words[2 * i]
         if start <= t < stop:
             first, last = min(first, t), max(last, t)
-    span = np.float32(max(last - first, 1))
+    span = np.float32(max(np.int64(last - first), np.int64(1)))
     kept = np.int64(0)
     for i in range(len(words) // 2):
         t = words[2 * i]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from events.store.plan import Plan
 
 BINNING, READING, STORE, RUNNING = "Binning", "Reading", "Store", "Running"
+WINDOWS = "Windows of recordings with boxes"
 
 # At most this many failed files are shown; all are in the manifest.
 FAILURES_SHOWN = 10
@@ -42,7 +43,8 @@ def convert(
         typer.Argument(
             help="asl-dvs, dvs-cifar10, dvs-gesture, dvs-lip, mnist-dvs, n-caltech101, ncars, nmnist, folder "
             "for any recordings in class folders, tonic:NAME, or event-store; of pictures: mnist, cifar10, "
-            "cifar100, caltech101, imagenet, image-folder; docs/datasets.md tells more.",
+            "cifar100, caltech101, imagenet, image-folder; with boxes: gen1, 1mpx, etram, dsec-det, pedro, "
+            "ncaltech101-boxes, rvt, shapes; docs/datasets.md and docs/detection-data.md tell more.",
             show_default=False,
         ),
     ],
@@ -139,7 +141,8 @@ def convert(
         _option(
             READING,
             "Which recordings. mnist-dvs: all, scale4, scale8, scale16. dvs-gesture: every-row (1,464), "
-            "first-row or joined-rows (at most 1,342).",
+            "first-row or joined-rows (at most 1,342). Which classes of boxes. 1mpx: first-three, all. "
+            "dsec-det: all, car-pedestrian.",
             default="the first named",
         ),
     ] = None,
@@ -176,6 +179,30 @@ def convert(
         int | None, _option(READING, "Number of the event stream, in files that hold several.")
     ] = None,
     topic: Annotated[str | None, _option(READING, "Topic of events, in ROS bags that hold several.")] = None,
+    labels_from_us: Annotated[
+        int | None, _option(WINDOWS, "Leave out labels before this time in microseconds.", default="0")
+    ] = None,
+    labels_grid_us: Annotated[
+        int | None,
+        _option(WINDOWS, "Take labels this far apart alone, within 2 ms (RVT: 250000).", default="all"),
+    ] = None,
+    negatives_us: Annotated[
+        int | None,
+        _option(WINDOWS, "Distance of windows known to be empty, where labels say so.", default="none"),
+    ] = None,
+    every_us: Annotated[
+        int | None,
+        _option(WINDOWS, "Distance of windows without labels between the others.", default="none"),
+    ] = None,
+    min_side: Annotated[
+        float | None, _option(WINDOWS, "Mark boxes with a smaller side, in pixels, to be ignored.")
+    ] = None,
+    min_diagonal: Annotated[
+        float | None, _option(WINDOWS, "Mark boxes with a smaller diagonal, in pixels, to be ignored.")
+    ] = None,
+    max_width: Annotated[
+        float | None, _option(WINDOWS, "Mark boxes wider than this share of the sensor to be ignored.")
+    ] = None,
     codec: Annotated[
         Literal["fast", "small"],
         _option(
@@ -228,28 +255,37 @@ def convert(
     events convert event-store gesture.zarr gesture-16.zarr --frames 16
 
     events convert image-folder Flowers --size 64
+
+    events convert gen1 Gen1 gen1.zarr --preset cube --labels-from-us 100000 --labels-grid-us 250000
     """
+    from events.cli.windows import DEFAULT_PRESET, default_window_us, is_labelled, list_labelled
     from events.convert import ConvertSettings
     from events.datasets.images.picture import is_pictures
     from events.store.plan import plan_conversion
 
-    bin_settings = _bin_settings(
-        preset,
-        frames=frames,
-        levels=levels,
-        sub_frames=sub_frames,
-        binary_frames=binary_frames,
-        split=binning,
-        tail=tail,
-        window_us=window_us,
-        micro_bins=micro_bins,
-        cutoff=cutoff,
-        rvt_compat=rvt_compat,
-        value=value,
-        size_hw=parse_size(size),
-        resize=resize,
-        dtype=dtype,
-    )
+    binning_given: dict[str, Any] = {
+        "frames": frames,
+        "levels": levels,
+        "sub_frames": sub_frames,
+        "binary_frames": binary_frames,
+        "split": binning,
+        "tail": tail,
+        "window_us": window_us,
+        "micro_bins": micro_bins,
+        "cutoff": cutoff,
+        "rvt_compat": rvt_compat,
+        "value": value,
+        "size_hw": parse_size(size),
+        "resize": resize,
+        "dtype": dtype,
+    }
+    chosen = preset is not None or any(given is not None for given in binning_given.values())
+    labelled = is_labelled(dataset)
+    prepared: str | None = preset
+    if labelled and preset is None and binning is None:
+        prepared = DEFAULT_PRESET
+        binning_given["window_us"] = window_us or default_window_us(dataset)
+    bin_settings = _bin_settings(prepared, **binning_given)
     if events:
         _refuse(
             "--events stores events as they are, to be binned later by `events convert event-store`",
@@ -280,7 +316,30 @@ def convert(
         _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
         _refuse(reason, polarity=polarity, damage=damage, events=events)
         bin_settings = _changed(bin_settings, frames=frames or 1)
-    listing = _listing(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
+    rules: dict[str, Any] = {
+        "first_us": labels_from_us,
+        "grid_us": labels_grid_us,
+        "negatives_us": negatives_us,
+        "every_us": every_us,
+        "min_side_px": min_side,
+        "min_diagonal_px": min_diagonal,
+        "max_width": max_width,
+    }
+    if labelled:
+        reason = f"{dataset}: its samples are windows of recordings with boxes"
+        _refuse(reason, events=events, trust=trust, allow_missing=allow_missing, sensor=sensor, seed=seed)
+        listing, bin_settings = list_labelled(
+            dataset, src, bin_settings, chosen=chosen, split=split, select=select, **rules
+        )
+    else:
+        windows: dict[str, Any] = {
+            "labels_from_us": labels_from_us,
+            "labels_grid_us": labels_grid_us,
+            "every_us": every_us,
+        }
+        windows |= {"negatives_us": negatives_us, "min_side": min_side, "min_diagonal": min_diagonal}
+        _refuse(f"{dataset}: its recordings have no boxes", **windows, max_width=max_width)
+        listing = _listing(dataset, src, split=split, allow_missing=allow_missing, trust=trust, select=select)
     for problem in listing.problems:
         say(f"note: {problem}")
     reading: dict[str, Any] = {"sensor": sensor, "format": format, "columns": columns, "stream": stream}
@@ -361,7 +420,8 @@ def _store_events(
 
 def _run(title: str, function: Any, listing: Any, dst: Path, *arguments: Any, **options: Any) -> Any:
     """Run a conversion with a bar of progress; say how to go on where it is interrupted."""
-    say(f"{len(listing.samples)} recordings of {listing.dataset} ({listing.split_rule}) -> {dst}")
+    what = "recordings" if listing.windows is None else "windows"
+    say(f"{len(listing.samples)} {what} of {listing.dataset} ({listing.split_rule}) -> {dst}")
     with ProgressBar(title) as bar:
         try:
             return function(
@@ -501,9 +561,10 @@ def _print_summary(summary: Any, *, json: bool) -> None:
 
 def _print_end(summary: Any, stored_bytes: int, kept: str) -> None:
     """Say what there is now; end with the code that tells of failed recordings."""
+    what = "windows" if getattr(summary, "windows", False) else "recordings"
     say(
-        f"{summary.ok} of {summary.files} recordings, {summary.events / 1e6:.1f} M events, "
+        f"{summary.ok} of {summary.files} {what}, {summary.events / 1e6:.1f} M events, "
         f"{stored_bytes / 1e6:.1f} MB in {summary.seconds:.1f} s -> {summary.path}{kept}"
     )
-    if summary.failed:
+    if summary.failures:
         raise typer.Exit(EXIT_PARTIAL)

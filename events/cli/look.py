@@ -24,7 +24,9 @@ from events.cli.terminal import EXIT_PARTIAL, EXIT_PROBLEM, ProgressBar, errors_
 if TYPE_CHECKING:
     import numpy as np
 
+    from events.draw_boxes import DrawnBoxes
     from events.recording import ReadOptions
+    from events.store.reader import FrameStore
 
 # At most this many problems are listed; --json has all.
 PROBLEMS_SHOWN = 50
@@ -198,13 +200,13 @@ def view(
         stream=stream,
         topic=topic,
     )
-    title, shown, t_edges_us = _frames_of(path, sample, frames, options)
+    title, shown, t_edges_us, boxes = _frames_of(path, sample, frames, options)
     say(title)
     if png is not None:
-        draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us).save(png, format="PNG")
+        draw.draw_sheet(shown, title=title, t_edges_us=t_edges_us, boxes=boxes).save(png, format="PNG")
         say(f"wrote {png}")
     if gif is not None:
-        draw.write_gif(gif, shown, t_edges_us=t_edges_us)
+        draw.write_gif(gif, shown, t_edges_us=t_edges_us, boxes=boxes)
         say(f"wrote {gif}")
     if png is None and gif is None:
         chosen = len(shown) // 2 if frame is None else frame
@@ -216,8 +218,8 @@ def view(
 
 def _frames_of(
     path: Path, sample: int | None, frames: int, options: "ReadOptions"
-) -> "tuple[str, np.ndarray, np.ndarray]":
-    """Return title, frames and their edges of a recording or of a sample in a store."""
+) -> "tuple[str, np.ndarray, np.ndarray, DrawnBoxes | None]":
+    """Return title, frames, their edges, and boxes if any, of a recording or of a sample in a store."""
     from events.store.attributes import store_kind
     from events.store.named import split_name
 
@@ -232,20 +234,44 @@ def _frames_of(
         return _stored_frames(store, str(sample or 0) if name is None else name)
     if kind == "events" and name is None:
         path = Path(f"{store}:{sample or 0}")
-    return _recording_frames(path, frames, options)
+    return *_recording_frames(path, frames, options), None
 
 
-def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray]":
+def _stored_frames(path: Path, name: str) -> "tuple[str, np.ndarray, np.ndarray, DrawnBoxes | None]":
+    from events.binning.window import split_micro_bins
+    from events.store.detection import has_boxes
     from events.store.reader import open_store
 
     store = open_store(path)
     sample = int(name) if name.isdecimal() else -1
     if not 0 <= sample < len(store):
         raise typer.BadParameter(f"--sample {name}: the store has samples 0 to {len(store) - 1}")
-    label = store.class_names[store.label[sample]]
+    frames, edges = store.whole_values(store.read(sample)), store.t_edges_us[sample]
+    if not store.planes and frames.shape[1] > 2:
+        frames, edges = split_micro_bins(frames, edges)
     events = "" if store.planes else f", {store.n_events[sample]} events"
-    title = f"{path.name} sample {sample}: {label}{events}"
-    return title, store.whole_values(store.read(sample)), store.t_edges_us[sample]
+    if has_boxes(store):
+        said, boxes = _window_boxes(store, sample)
+        return f"{path.name} window {sample}: {said}{events}", frames, edges, boxes
+    label = store.class_names[store.label[sample]]
+    return f"{path.name} sample {sample}: {label}{events}", frames, edges, None
+
+
+def _window_boxes(store: "FrameStore", sample: int) -> "tuple[str, DrawnBoxes]":
+    """Return what is to be said of a window, and its boxes to be drawn."""
+    from collections import Counter
+
+    from events.draw_boxes import DrawnBoxes
+    from events.store.detection import DetectionStore
+
+    found = DetectionStore(store)
+    boxes = found.boxes_of(sample)
+    names = [found.class_names[number] for number in boxes.class_id.tolist()]
+    counts = ", ".join(f"{count} {name}" for name, count in Counter(names).items())
+    known = counts or ("no object" if found.labelled[sample] else "no label")
+    recording = found.recording_names[int(found.recording[sample])]
+    said = f"{known}, up to {int(found.t_end_us[sample]):,} us of {recording}"
+    return said, DrawnBoxes(boxes.xyxy, names, boxes.class_id, boxes.ignore)
 
 
 def _recording_frames(

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+from events.binning.settings import BinSettings
 from events.recording import ReadOptions
+
+if TYPE_CHECKING:
+    from events.datasets.detection.boxes import WindowBoxes
 
 # Numbers in a store's `split` column.
 SPLIT_NAMES = ("train", "validation", "test")
@@ -15,9 +20,10 @@ class Sample:
 
     Attributes:
         path: Relative to the listing's root, with forward slashes.
-        label: Index in the listing's class names.
+        label: Index in the listing's class names; -1 for a window with boxes.
         split: A name of `SPLIT_NAMES`.
-        number: The recording's number in its class where the data set numbers them, else -1.
+        number: The recording's number in its class where the data set numbers them, else -1; of a window
+            the position of its recording.
         size_bytes: Size of the file.
         t_range_us: Where one file holds several samples: the sample is its events with start <= t < stop,
             in microseconds of the recording's clock. None takes the whole recording.
@@ -29,6 +35,18 @@ class Sample:
     number: int
     size_bytes: int
     t_range_us: tuple[int, int] | None = None
+
+
+class LeftOut(NamedTuple):
+    """A recording that is left out because it, or its label file, cannot be read.
+
+    Attributes:
+        path: Relative to the listing's root.
+        reason: Why, in one line.
+    """
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,9 @@ class Listing:
         selection: Which recordings of the set were asked for; empty where there is no such choice.
         planes: Of pictures, what their planes hold: grey, or red, green and blue. Empty for recordings of
             events, whose planes are polarities.
+        windows: Of recordings with boxes, the windows that the samples are, one for each, and their boxes.
+        left_out: Recordings that were found, but cannot be read.
+        binning: Where the set holds frames instead of events: how they were made, which cannot be changed.
     """
 
     dataset: str
@@ -59,6 +80,9 @@ class Listing:
     problems: tuple[str, ...] = field(default=())
     selection: str = ""
     planes: tuple[str, ...] = ()
+    windows: "WindowBoxes | None" = None
+    left_out: tuple[LeftOut, ...] = ()
+    binning: BinSettings | None = None
 
     def with_options(self, options: ReadOptions) -> "Listing":
         """Return the same listing, read another way."""

@@ -7,7 +7,9 @@ import numpy as np
 
 from events.binning.levels import sub_frames_of
 from events.datasets.listing import SPLIT_NAMES
+from events.inspect.boxes import boxes_by_class, boxes_info, boxes_rows
 from events.inspect.text import origin_rows, said_bytes, settings_text
+from events.store.detection import has_boxes
 from events.store.layout import STATUS_OK, shard_name, stored_binning
 from events.store.reader import FrameStore, open_store
 
@@ -46,7 +48,8 @@ def store_info(path: Path | str) -> dict[str, Any]:
         "ratio": raw_bytes / shards["frame_bytes"] if shards["frame_bytes"] else None,
         "bytes_per_sample": shards["frame_bytes"] / ok if ok else None,
         "samples": store.counts(),
-        "classes": _samples_by_class(store),
+        "classes": boxes_by_class(store) if has_boxes(store) else _samples_by_class(store),
+        "boxes": boxes_info(store) if has_boxes(store) else None,
         "split_rule": attributes.get("split_rule"),
         "events": int(store.n_events.sum(dtype=np.int64)),
         "saturated_pixels": int(store.n_saturated.sum(dtype=np.int64)),
@@ -99,6 +102,7 @@ def store_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("dataset", f"{info['dataset']}, split rule {info['split_rule']}"),
         ("samples", f"{samples['ok']:,} ok, {samples['failed']:,} failed{missing}"),
         ("frames", f"{' x '.join(map(str, info['shape']))} (N x T x P x H x W), {info['dtype']}"),
+        *(boxes_rows(info["boxes"]) if info["boxes"] else []),
         ("disk", _disk_text(info)),
         ("shards", _shards_text(info)),
         *_content_rows(info),

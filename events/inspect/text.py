@@ -3,10 +3,15 @@
 from typing import Any
 
 
-def class_text(name: str, counts: dict[str, int]) -> str:
-    """Return the samples of a class by split."""
+def class_text(name: str, counts: dict[str, int], counted: str = "samples") -> str:
+    """Return the samples, or boxes, of a class by split."""
     parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-    return f"{name}: {parts or 'no samples'}"
+    return f"{name}: {parts or f'no {counted}'}"
+
+
+def _counted(info: dict[str, Any]) -> str:
+    """Return what the numbers of a class count."""
+    return "boxes" if info.get("boxes") else "samples"
 
 
 def settings_text(settings: dict[str, Any] | None) -> str:
@@ -20,7 +25,7 @@ def origin_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("config", str(info["config_hash"])),
         ("made", f"{info['created']} by spikeline {info['tool_version']}: {info['command']}"),
-        *(("class", class_text(name, counts)) for name, counts in info["classes"].items()),
+        *(("class", class_text(name, counts, _counted(info))) for name, counts in info["classes"].items()),
         *(("failed", f"{file['path']}: {file['error']}") for file in info["failed_files"]),
         *(("noticed", problem) for problem in info["listing_problems"]),
     ]

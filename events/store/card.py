@@ -14,19 +14,27 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
     counts, source = attributes["counts"], attributes["source"]
     samples = counts["ok"] + counts["failed"]
     frames, planes, height, width = attributes["frame_shape"]
-    names = attributes["sensor"].get("planes", [])
+    names, boxes = attributes["sensor"].get("planes", []), attributes.get("boxes")
     content = (
         f"{samples:,} pictures of {height} x {width} pixels ({', '.join(names)}) of the data set "
         if names
-        else f"{samples:,} samples of {frames} frames, {planes} polarities, {height} x {width} pixels, "
+        else f"{samples:,} {'windows' if boxes else 'samples'} of {frames} frames, {planes} "
+        f"{'channels' if planes > 2 else 'polarities'}, {height} x {width} pixels, "
         f"from {counts['events']:,} events of the data set "
     )
     axis = f"plane ({', '.join(names)})" if names else "polarity (0 OFF, 1 ON)"
+    if planes > 2 and not names:
+        axis = f"channel (OFF in {planes // 2} parts of the frame, then ON)"
+    boxes_lines = (
+        [f"| boxes | {boxes['boxes']:,} in {boxes['recordings']:,} recordings; {_pairs(boxes['rules'])} |"]
+        if boxes
+        else []
+    )
     lines = [
         "---",
         f"pretty_name: {name}",
         f"size_categories: [{_size_category(samples)}]",
-        "task_categories: [image-classification]",
+        f"task_categories: [{'object-detection' if boxes else 'image-classification'}]",
         "tags: [event-camera, neuromorphic, spiking-neural-network, zarr]",
         "---",
         "",
@@ -38,6 +46,7 @@ def card_text(name: str, attributes: Mapping[str, Any]) -> str:
         "|---|---|",
         f"| classes | {', '.join(attributes['class_names'])} |",
         f"| splits | {attributes['split_rule']} |",
+        *boxes_lines,
         f"| binning | {_pairs(attributes['binning'])} |",
         f"| recordings read with | {_pairs(attributes['read'])} |",
         f"| files not converted | {counts['failed']:,} |",

@@ -10,6 +10,7 @@ import numpy as np
 from events.binning.settings import BinSettings
 from events.errors import EventsError, StoreError
 from events.recording import ReadOptions
+from events.store.detection import box_problems, has_boxes
 from events.store.layout import (
     STATUS_OK,
     content_digest,
@@ -85,6 +86,8 @@ def check_store(
     report.problems.extend(_shard_problems(store, rows, with_contents=level == "full"))
     if level != "fast":
         report.problems.extend(_index_problems(store))
+    if has_boxes(store):
+        report.problems.extend(box_problems(store))
     if level == "full":
         report.problems.extend(_sample_problems(store, report, progress))
     if against is not None:
@@ -95,6 +98,8 @@ def check_store(
 def _column_problems(store: FrameStore, rows: dict[int, dict[str, Any]]) -> Iterator[str]:
     classes = len(store.class_names)
     outside = (store.label < 0) | (store.label >= classes)
+    if has_boxes(store):
+        outside = store.label != -1
     if outside.any():
         yield f"label: {int(outside.sum())} samples have a label outside 0 to {classes - 1}"
     if (store.split >= len(store.attributes["split_names"])).any():

@@ -24,10 +24,15 @@ def read_columns(store: Path) -> dict[str, np.ndarray]:
     Raises:
         StoreError: A column is absent or damaged.
     """
-    return {name: _read_column(store / name) for name in COLUMNS}
+    return {name: read_column(store / name) for name in COLUMNS}
 
 
-def _read_column(array: Path) -> np.ndarray:
+def read_column(array: Path) -> np.ndarray:
+    """Return a column by the path of its array.
+
+    Raises:
+        StoreError: It is absent or damaged.
+    """
     try:
         metadata = json.loads((array / "zarr.json").read_bytes())
         codecs, shape = metadata["codecs"], tuple(metadata["shape"])

@@ -38,6 +38,12 @@ STATUS_MISSING, STATUS_OK, STATUS_FAILED = 0, 1, 2
 FEW_SAMPLES = 4000
 SHARD_SAMPLES_FEW, SHARD_SAMPLES_MANY = 64, 256
 
+# How windows of labelled recordings lie, instead of in a seeded order.
+RECORDED_ORDER = "recording after recording, windows in order of time"
+
+# The group of columns of windows and their boxes.
+BOXES = "boxes"
+
 Codec = Literal["fast", "small"]
 CODECS: tuple[Codec, ...] = ("fast", "small")
 
@@ -196,6 +202,7 @@ class StoreConfig:
     source: Mapping[str, Any]
     selection: str = ""
     planes: tuple[str, ...] = ()
+    boxes: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON types, named as in the attribute `event_store`."""
@@ -218,6 +225,9 @@ class StoreConfig:
         }
         if self.selection:
             plain["selection"] = self.selection
+        if self.boxes is not None:
+            plain["boxes"] = dict(self.boxes)
+            plain["permutation"] = {"rule": RECORDED_ORDER}
         return json.loads(json.dumps(plain))
 
     def hash(self) -> str:

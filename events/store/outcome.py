@@ -1,6 +1,7 @@
 """What a conversion has done: progress while it runs, a summary at its end."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,6 +72,8 @@ class ConvertSummary(Summary):
 
     Attributes:
         shards_written, shards_kept: Shards made by this run, and found finished.
+        windows: Whether samples are windows of recordings; their recordings that are left out are among the
+            failures, but not counted in `failed`.
         saturated_pixels, saturated_samples: Pixels that reached the largest value, and samples with any.
         bytes_written: Bytes of the shards made by this run.
         frame_bytes: Bytes of all shards.
@@ -82,6 +85,7 @@ class ConvertSummary(Summary):
     saturated_samples: int
     bytes_written: int
     frame_bytes: int
+    windows: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,14 +156,15 @@ def summarise(
         seconds: Wall time of this run.
     """
     files = [file for row in rows for file in row["files"]]
-    failures = tuple(FileFailure(file["path"], file["error"], file["byte"]) for file in failed_files(rows))
+    failed = failed_files(rows)
+    failures = tuple(FileFailure(*left_out, None) for left_out in plan.listing.left_out) + _failures(failed)
     saturated = [file["saturated"] for file in files if file["ok"] and file["saturated"]]
     damaged = sum("damage" in file for file in files)
     return ConvertSummary(
         path=dst,
         files=len(files),
-        ok=len(files) - len(failures),
-        failed=len(failures),
+        ok=len(files) - len(failed),
+        failed=len(failed),
         damaged=damaged,
         shards_written=len(pending),
         shards_kept=kept,
@@ -170,13 +175,23 @@ def summarise(
         frame_bytes=sum(row["bytes"] for row in rows),
         seconds=seconds,
         failures=failures,
+        windows=plan.boxes is not None,
         warnings=_warnings(plan.config.binning, len(saturated), sum(saturated), damaged),
+    )
+
+
+def _failures(failed: Sequence[Mapping[str, Any]]) -> tuple[FileFailure, ...]:
+    """Return failed samples; those of one file for one reason, such as all windows of a recording, as one."""
+    counts = Counter((file["path"], file["error"], file["byte"]) for file in failed)
+    return tuple(
+        FileFailure(path, error if count == 1 else f"{error} ({count} samples)", byte)
+        for (path, error, byte), count in counts.items()
     )
 
 
 def _warnings(binning: BinSettings, samples: int, pixels: int, damaged: int) -> tuple[str, ...]:
     warnings = []
-    if samples:
+    if samples and binning.cutoff is None:
         largest = np.iinfo(binning.dtype).max
         advice = "; convert with --dtype uint16 to keep them" if binning.dtype == "uint8" else ""
         warnings.append(f"{pixels} pixels in {samples} samples have more than {largest} events{advice}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from events.binning.settings import BinSettings
+from events.datasets.detection.boxes import WindowBoxes
 from events.datasets.images.picture import check_binning
 from events.datasets.listing import SPLIT_NAMES, Listing
 from events.errors import ConfigError, DatasetError, EventsError
@@ -65,11 +66,13 @@ class Plan:
         listing: The recordings.
         config: What decides the store's content.
         order: Source index of each stored position, shape [N].
+        boxes: Of windows, their boxes in pixels of the frames.
     """
 
     listing: Listing
     config: StoreConfig
     order: np.ndarray
+    boxes: WindowBoxes | None = None
 
     @property
     def shards(self) -> int:
@@ -105,6 +108,8 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
     """
     if not listing.samples:
         raise DatasetError(f"{listing.root}: no recordings of {listing.dataset} found; check the folder")
+    if listing.windows is not None:
+        _check_windows(listing, settings.binning, listing.windows.rules.window_us)
     read = settings.read if settings.read is not None else listing.read_options
     if read.sensor_hw is None and listing.sensor_hw is not None:
         read = replace(read, sensor_hw=listing.sensor_hw)
@@ -114,6 +119,7 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
         sensor_hw = read.sensor_hw or _first_sensor(listing, read)
     frame_shape = settings.binning.frame_shape(sensor_hw)
     samples = len(listing.samples)
+    boxes = None if listing.windows is None else listing.windows.scaled(sensor_hw, frame_shape[2:])
     config = StoreConfig(
         dataset=listing.dataset,
         binning=settings.binning,
@@ -128,8 +134,26 @@ def plan_conversion(listing: Listing, settings: ConvertSettings) -> Plan:
         source=source_identity(source_rows(listing.samples)),
         selection=listing.selection,
         planes=listing.planes,
+        boxes=None if boxes is None else boxes.identity(),
     )
-    return Plan(listing, config, shuffled_order(samples, settings.seed))
+    # Windows of a recording follow each other, for networks that go through it in order.
+    order = shuffled_order(samples, settings.seed) if boxes is None else np.arange(samples, dtype=np.uint32)
+    return Plan(listing, config, order, boxes)
+
+
+def _check_windows(listing: Listing, binning: BinSettings, window_us: int) -> None:
+    """Refuse settings that do not make frames of a listing's windows.
+
+    Raises:
+        ConfigError: They bin something else, windows of another length, or frames that are made already.
+    """
+    where = f"{listing.root}: samples of {listing.dataset} are windows before labels"
+    if binning.split != "window":
+        raise ConfigError(f"{where}, got split {binning.split!r}; use split 'window' or preset 'cube'")
+    if binning.window_us != window_us:
+        raise ConfigError(f"{where} of {window_us} us, got window_us {binning.window_us}; give both the same")
+    if listing.binning is not None and binning != listing.binning:
+        raise ConfigError(f"{where} that are frames already; leave out the settings of binning")
 
 
 def _picture_hw(listing: Listing, binning: BinSettings) -> tuple[int, int]:

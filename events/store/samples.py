@@ -1,11 +1,14 @@
 """Opening one sample of a listing: a file, or what a package gives for it."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
+from events.datasets.detection.rvt import DATASET as RVT
+from events.datasets.detection.rvt import RvtFrames
 from events.datasets.images.picture import Picture, is_archived, is_pictures, open_picture
 from events.datasets.tonic import TonicRecording, is_tonic, open_tonic
 from events.readers.registry import open_recording
@@ -32,7 +35,9 @@ def open_sample(dataset: str, root: Path, path: str, read: ReadOptions) -> Recor
         return open_picture(dataset, root, path)
     if dataset == EVENT_STORE_DATASET:
         return open_event_sample(root, path)
-    return _open_file(root / path, read)
+    if dataset == RVT:
+        return _open_file(root / path, read, lambda path, read: RvtFrames(path))
+    return _open_file(root / path, read, open_recording)
 
 
 def is_file_of_its_own(dataset: str) -> bool:
@@ -52,15 +57,15 @@ class _Last(threading.local):
 _last = _Last()
 
 
-def _open_file(path: Path, read: ReadOptions) -> Recording:
+def _open_file(path: Path, read: ReadOptions, open_it: Callable[[Path, ReadOptions], Recording]) -> Recording:
     """Open a file; the one opened last is given again, for its index leads to another part of it at once."""
     if not path.is_file():
-        return open_recording(path, read)
+        return open_it(path, read)
     status = path.stat()
     key = (path, status.st_mtime_ns, status.st_size, read)
     if _last.recording is None or _last.key != key:
         _last.recording = _last.crc32c = None
-        _last.recording = open_recording(path, read)
+        _last.recording = open_it(path, read)
         _last.key, _last.report = key, _last.recording.report
     _last.recording.report = _last.report.copy()
     return _last.recording

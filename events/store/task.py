@@ -20,6 +20,7 @@ from events.binning.numba_cpu import bin_events
 from events.binning.settings import BinSettings, Frames
 from events.binning.window import window_before
 from events.binning.window_numba import bin_window
+from events.datasets.detection.rvt import RvtFrames
 from events.datasets.images.picture import Picture
 from events.errors import ConfigError, DamagedRecording, EventsError, StoreError
 from events.recording import EVENT_DTYPE, EventBuffer, FileReport, ReadOptions, Recording
@@ -218,6 +219,8 @@ def bin_recording(
     """
     if isinstance(recording, Picture):
         return recording.frames(binning)
+    if isinstance(recording, RvtFrames):
+        return recording.frames(binning, t_range_us)
     shape = binning.frame_shape(recording.sensor_hw)
     out = None if scratch is None else scratch.frames
     if out is not None and shape != out.shape:

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import zarr
 
+from events.datasets.detection.boxes import WINDOW_COLUMNS
 from events.errors import StoreError
 from events.store.attributes import read_attributes, write_attributes
 from events.store.card import card_text
 from events.store.layout import (
     ATTRIBUTE,
+    BOXES,
     CARD_NAME,
     COLUMN_CODECS,
     COLUMNS,
@@ -86,6 +88,7 @@ def create_store(
     attributes: Mapping[str, Any],
     sources: Sequence[Mapping[str, Any]],
     columns: Mapping[str, np.ndarray],
+    boxes: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Make an empty, incomplete store that appears at `path` all at once.
 
@@ -95,6 +98,7 @@ def create_store(
         attributes: The attribute `event_store`, `complete` false.
         sources: Rows of `sources.jsonl`.
         columns: Columns known beforehand: label, split, source_index, each of shape [N].
+        boxes: Columns of the group `boxes`, of windows of labelled recordings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
@@ -106,6 +110,8 @@ def create_store(
             _create_column(group, name, samples=len(sources), frames=config.frame_shape[0])
         for name, values in columns.items():
             _fill(group, name, values)
+        if boxes is not None:
+            _create_boxes(group, boxes)
         write_atomically(temporary / SOURCES_NAME, [json_lines(sources)])
         temporary.rename(path)
     finally:
@@ -124,8 +130,15 @@ def _create_frames(group: zarr.Group, config: StoreConfig, *, samples: int) -> N
         compressors=frame_codecs(config.codec, dtype.itemsize),
         fill_value=0,
         chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("sample", "step", "plane" if config.planes else "polarity", "row", "column"),
+        dimension_names=("sample", "step", _plane_axis(config), "row", "column"),
     )
+
+
+def _plane_axis(config: StoreConfig) -> str:
+    """Return the name of the axis of planes."""
+    if config.planes:
+        return "plane"
+    return "polarity" if config.binning.channels == 2 else "channel"
 
 
 def _create_column(group: zarr.Group, name: str, *, samples: int, frames: int) -> None:
@@ -141,6 +154,30 @@ def _create_column(group: zarr.Group, name: str, *, samples: int, frames: int) -
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=column.dimensions,
     )
+
+
+def _create_boxes(group: zarr.Group, columns: Mapping[str, np.ndarray]) -> None:
+    """Write the group of columns of windows and boxes, each column as one chunk."""
+    boxes = group.create_group(BOXES)
+    for name, values in columns.items():
+        array = boxes.create_array(
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=tuple(max(1, length) for length in values.shape),
+            compressors=COLUMN_CODECS,
+            fill_value=0,
+            chunk_key_encoding={"name": "default", "separator": "."},
+            dimension_names=(_rows_of(name), "corner")[: values.ndim],
+        )
+        array[...] = values
+
+
+def _rows_of(name: str) -> str:
+    """Return what a column of the group `boxes` has a value for."""
+    if name == "window_ptr":
+        return "window_edge"
+    return "sample" if name in WINDOW_COLUMNS else "box"
 
 
 def _fill(group: zarr.Group, name: str, values: np.ndarray) -> None:
