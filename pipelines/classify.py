@@ -31,6 +31,7 @@ from snn.conversion.calibration import calibrate, level_layers
 from snn.quant.apply import list_weights
 from snn.sparsity.apply import gate_layers
 from snn.training.checkpoint import load_checkpoint
+from snn.training.classification import ClassificationTask
 from snn.training.devices import World, check_device, make_fabric, set_reproducible, started_world
 from snn.training.fit import LAST, FitResult, fit
 from snn.training.launch import leave_processes, lost_processes_named
@@ -254,7 +255,7 @@ def _train_process(
             feed,
             lambda: validation,
             settings=settings,
-            classes=len(job.store.class_names),
+            task=ClassificationTask(settings, classes=len(job.store.class_names)),
             folder=RunFolder(job.run).checkpoints,
             observer=observer,
             resume=job.resume,

@@ -25,9 +25,9 @@ from snn.models.weights import load_weights
 from snn.neurons.settings import NeuronSettings
 from snn.sparsity.apply import record_gates
 from snn.training.checkpoint import load_checkpoint
+from snn.training.classification import evaluate
 from snn.training.devices import make_fabric
 from snn.training.fit import BEST
-from snn.training.loop import evaluate
 
 # Neurons of a layer in the spike raster, evenly spaced over the layer.
 RASTER_NEURONS = 48

@@ -49,12 +49,12 @@ class RunObserver:
     def on_batch(self, training: Training, source: BatchSource) -> None:
         """Show how far the epoch is."""
         self._waiting.cancel()
-        totals = training.totals
+        means = training.totals.means()
         self._display.progress(
             f"epoch {source.epoch + 1:3d}/{self._settings.epochs}",
             source.batch,
             len(source),
-            f"loss {totals.loss / totals.samples:.3f}  right {100 * totals.correct / totals.samples:.1f} %",
+            f"loss {means['loss']:.3f}  right {100 * means['accuracy']:.1f} %",
         )
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -63,8 +63,8 @@ class RunObserver:
         self._to_tensorboard(record)
         self._display.say(
             f"epoch {record.epoch:3d}/{self._settings.epochs}  "
-            f"train loss {record.train_loss:.3f} accuracy {100 * record.train_accuracy:5.1f} %  "
-            f"validation {100 * record.validation_accuracy:5.1f} %{' best' if record.best else '     '}  "
+            f"train loss {record.train['loss']:.3f} accuracy {100 * record.train['accuracy']:5.1f} %  "
+            f"validation {100 * record.validation['accuracy']:5.1f} %{' best' if record.best else '     '}  "
             f"{record.train_s:5.1f} s  waited for data {100 * record.data_wait_share:.0f} %"
         )
 
@@ -74,11 +74,9 @@ class RunObserver:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._folder.tensorboard), purge_step=record.epoch)
-        scalars = {
-            "loss/train": record.train_loss,
-            "loss/validation": record.validation_loss,
-            "accuracy/train": record.train_accuracy,
-            "accuracy/validation": record.validation_accuracy,
+        scalars = {f"{name}/train": value for name, value in record.train.items()}
+        scalars |= {f"{name}/validation": value for name, value in record.validation.items()}
+        scalars |= {
             "training/learning_rate": record.learning_rate,
             "training/largest_gradient": record.largest_gradient,
             "training/data_wait_share": record.data_wait_share,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,29 +12,31 @@ from torch import nn
 
 from snn.errors import ModelError, TrainingError
 from snn.metrics.activity import decays, record_rates, thresholds
-from snn.metrics.classification import Classification
 from snn.models.weights import load_weights
 from snn.neurons.shared_norm import share_norms
 from snn.processes import sum_over_processes
 from snn.sparsity.apply import gate_settings, in_warm_up, record_gates
+from snn.training.average import WeightAverage
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
-from snn.training.loop import BatchSource, EpochTotals, Training, evaluate, train_epoch
+from snn.training.loop import BatchSource, EpochTotals, Training, train_epoch
 from snn.training.optimizer import build_optimizer, learning_rate_at
 from snn.training.settings import TrainSettings
+from snn.training.task import Task, Validation
 
 LAST, BEST = "last.pt", "best.pt"
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch gave. Losses are means over samples, accuracies shares from 0 to 1.
+    """What an epoch gave.
 
     Attributes:
         epoch: Number of the epoch, from 1.
         step: Steps done since the beginning.
         learning_rate: Of the epoch's last step.
-        train_loss, train_accuracy: Over the epoch, augmented and with dropout, before each step.
-        validation_loss, validation_accuracy: After the epoch.
+        train: Means over the epoch's samples, augmented and with dropout, before each step: `loss`, and what
+            the task adds up, such as `accuracy`.
+        validation: After the epoch: `loss`, the task's score under its name, and what it tells beside.
         largest_gradient: Largest gradient norm of a step, before clipping.
         train_s: Seconds spent training.
         data_wait_share: Share of these spent waiting for data.
@@ -50,10 +53,8 @@ class EpochRecord:
     epoch: int
     step: int
     learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    train: dict[str, float]
+    validation: dict[str, float]
     largest_gradient: float
     train_s: float
     data_wait_share: float
@@ -67,8 +68,14 @@ class EpochRecord:
     mask_changes: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON types."""
-        return asdict(self)
+        """Return the record as plain JSON types; numbers of `train` and `validation` as `train_loss`, ..."""
+        content: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if name in ("train", "validation"):
+                content |= {f"{name}_{inner}": number for inner, number in value.items()}
+            else:
+                content[name] = value
+        return content
 
 
 class Observer(Protocol):
@@ -87,25 +94,25 @@ class FitResult:
 
     Attributes:
         completed: False where it was stopped before the last epoch.
-        best_epoch: Epoch with the best validation accuracy, from 1; 0 where there is none yet.
-        best_accuracy: Its validation accuracy.
+        best_epoch: Epoch with the best validation score, from 1; 0 where there is none yet.
+        best_score: Its score.
     """
 
     completed: bool
     best_epoch: int
-    best_accuracy: float
+    best_score: float
 
 
 @dataclass
 class _Best:
-    """The best epoch so far: highest accuracy, then lowest loss, then earliest."""
+    """The best epoch so far: highest score, then lowest loss, then earliest."""
 
     epoch: int = 0
-    accuracy: float = -1.0
+    score: float = -1.0
     loss: float = float("inf")
 
-    def improved_by(self, result: Classification) -> bool:
-        return (result.accuracy, -result.loss) > (self.accuracy, -self.loss)
+    def improved_by(self, result: Validation) -> bool:
+        return (result.score, -result.loss) > (self.score, -self.loss)
 
 
 def fit(
@@ -115,7 +122,7 @@ def fit(
     validation: Callable[[], Any],
     *,
     settings: TrainSettings,
-    classes: int,
+    task: Task,
     folder: Path,
     observer: Observer,
     resume: bool = False,
@@ -132,7 +139,7 @@ def fit(
         train: Training batches; shuffled by itself, the same for every run with its seed.
         validation: Gives the validation batches of one pass.
         settings: How to train.
-        classes: Number of classes K.
+        task: What it learns.
         folder: Where checkpoints are; exists.
         observer: Told of batches and epochs.
         resume: Go on from `last.pt`.
@@ -143,7 +150,7 @@ def fit(
     Raises:
         TrainingError: The loss is not finite, or the checkpoint does not fit.
     """
-    training = _set_up(fabric, network, settings, steps_per_epoch=len(train))
+    training = _set_up(fabric, network, settings, task, steps_per_epoch=len(train))
     best = _Best()
     if resume:
         best = _restore(training, train, folder / LAST)
@@ -173,24 +180,28 @@ def fit(
             complete = train_epoch(training, train, should_stop=stop_asked, after_batch=after_batch)
             if not complete:
                 _save(training, train, best, folder / LAST)
-                return FitResult(False, best.epoch, best.accuracy)
-            best = _finish_epoch(training, train.epoch, validation, classes, best, folder, observer)
+                return FitResult(False, best.epoch, best.score)
+            best = _finish_epoch(training, train.epoch, validation, best, folder, observer)
             training.totals = EpochTotals()
             _save(training, train, best, folder / LAST)
             saved_at = time.monotonic()
     except TrainingError as error:
         raise TrainingError(f"{error}; last good checkpoint: {folder / LAST}") from error
-    return FitResult(True, best.epoch, best.accuracy)
+    return FitResult(True, best.epoch, best.score)
 
 
-def _set_up(fabric: Any, network: nn.Module, settings: TrainSettings, *, steps_per_epoch: int) -> Training:
+def _set_up(
+    fabric: Any, network: nn.Module, settings: TrainSettings, task: Task, *, steps_per_epoch: int
+) -> Training:
     if fabric.world_size > 1:
         # Otherwise every process would normalise by its own share of the batch.
         share_norms(network)
     # Fused kernels undo loss scaling themselves, which would hide the gradients from clipping.
     optimizer = build_optimizer(network, settings, fused=settings.precision != "fp16")
     model, optimizer = fabric.setup(network, optimizer)
-    training = Training(fabric, model, optimizer, settings, steps_per_epoch)
+    training = Training(fabric, model, optimizer, settings, steps_per_epoch, task)
+    if settings.average_decay is not None:
+        training.average = WeightAverage(training.network, decay=settings.average_decay)
     gates = gate_settings(network)
     if gates is None:
         return training
@@ -208,24 +219,23 @@ def _finish_epoch(
     training: Training,
     epoch: int,
     validation: Callable[[], Any],
-    classes: int,
     best: _Best,
     folder: Path,
     observer: Observer,
 ) -> _Best:
     """Validate, keep the weights where they are the best so far, and tell the observer."""
-    network = training.network
-    with record_rates(network) as activity, record_gates(network) as gates:
-        result = evaluate(training.fabric, network, validation(), classes)
-    # While everything is kept still, accuracy says nothing about the gates.
-    is_best = best.improved_by(result) and not in_warm_up(network)
-    if is_best:
-        best = _Best(epoch, result.accuracy, result.loss)
-        if training.fabric.global_rank == 0:
-            save_checkpoint(
-                folder / BEST,
-                {"model": network.state_dict(), "epoch": epoch, "validation_accuracy": result.accuracy},
-            )
+    network, task = training.network, training.task
+    averaged = nullcontext() if training.average is None else training.average.in_place(network)
+    with averaged:
+        with record_rates(network) as activity, record_gates(network) as gates:
+            result = task.validate(training.fabric, network, validation())
+        # While everything is kept still, the score says nothing about the gates.
+        is_best = best.improved_by(result) and not in_warm_up(network)
+        if is_best:
+            best = _Best(epoch, result.score, result.loss)
+            if training.fabric.global_rank == 0:
+                content = {"epoch": epoch, f"validation_{task.score}": result.score}
+                save_checkpoint(folder / BEST, {"model": network.state_dict()} | content)
     totals = training.totals
     activity, gates = activity.with_other_processes(), gates.with_other_processes()
     rate = learning_rate_at(
@@ -235,10 +245,8 @@ def _finish_epoch(
         epoch=epoch,
         step=training.step,
         learning_rate=rate,
-        train_loss=totals.loss / totals.samples,
-        train_accuracy=totals.correct / totals.samples,
-        validation_loss=result.loss,
-        validation_accuracy=result.accuracy,
+        train=totals.means(),
+        validation={"loss": result.loss, task.score: result.score} | result.numbers,
         largest_gradient=totals.largest_gradient,
         train_s=totals.seconds,
         data_wait_share=totals.wait_s / totals.seconds if totals.seconds else 0.0,
@@ -291,6 +299,7 @@ def _save(training: Training, source: BatchSource, best: _Best, path: Path) -> N
                 # The same in every process, so that any number of them can go on.
                 "random": [random_state()],
                 "totals": [training.totals.as_dict()],
+                "average": None if training.average is None else training.average.state_dict(),
             },
         )
     training.fabric.barrier()
@@ -320,7 +329,10 @@ def _restore(training: Training, source: BatchSource, path: Path) -> _Best:
     training.optimizer.load_state_dict(saved["optimizer"])
     training.fabric.strategy.precision.load_state_dict(saved["precision"])
     training.step, training.target = saved["step"], saved["target"]
-    training.totals = EpochTotals(**saved["totals"][0])
+    training.totals = EpochTotals.from_dict(saved["totals"][0])
+    if training.average is not None:
+        training.average.load_state_dict(saved["average"])
     source.load_state_dict(saved["feed"])
     set_random_state(saved["random"][0])
-    return _Best(**saved["best"])
+    # Earlier versions classified alone.
+    return _Best(**{"score" if name == "accuracy" else name: value for name, value in saved["best"].items()})

@@ -1,4 +1,4 @@
-"""One epoch of training, and evaluation. A batch has `.frames` [T, B, P, H, W] and `.labels` [B]."""
+"""One epoch of training, whatever the task. A batch has `.frames` [T, B, P, H, W]."""
 
 import math
 import time
@@ -10,26 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from snn.errors import QuantError, TrainingError
-from snn.losses import Mixed, mean_threshold, tet_loss
-from snn.metrics.classification import Classification, ClassificationMeter
+from snn.losses import mean_threshold
 from snn.processes import Share, gather_from_processes, sharing_batch, sum_over_processes
 from snn.quant.apply import collapsed
 from snn.sparsity.apply import record_gates
+from snn.training.average import WeightAverage
 from snn.training.nonfinite import first_nonfinite_layer
 from snn.training.optimizer import keep_bounds, set_learning_rates
 from snn.training.settings import TrainSettings
-
-
-class LabelledFrames(Protocol):
-    """A batch."""
-
-    @property
-    def frames(self) -> Tensor:
-        """Shape [T, B, P, H, W]."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Shape [B], int64."""
+from snn.training.task import BatchLoss, Task
 
 
 class BatchSource(Protocol):
@@ -54,9 +43,9 @@ class _BatchSums(NamedTuple):
     """Sums over the samples of a batch, in all processes."""
 
     samples: int
-    correct: int
     loss: float
     gate_loss: float
+    sums: dict[str, float]
 
 
 @dataclass
@@ -65,33 +54,48 @@ class EpochTotals:
 
     Attributes:
         samples: Samples trained on.
-        correct: Of these, classified right before their step.
         loss: Sum over samples of their batch's loss, without that of gates.
         gate_loss: Sum over samples of their batch's loss of gates, without its weight.
         seconds: Seconds spent on them.
         wait_s: Of these, seconds waited for data.
         largest_gradient: Largest norm of the gradients of a step.
+        sums: What the task adds up beside its loss, such as the samples classified right before their step.
     """
 
     samples: int = 0
-    correct: int = 0
     loss: float = 0.0
     seconds: float = 0.0
     wait_s: float = 0.0
     largest_gradient: float = 0.0
     gate_loss: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, batch: _BatchSums, *, gradient: float) -> None:
-        """Add a batch, and the norm of its gradients."""
-        self.samples += batch.samples
-        self.correct += batch.correct
-        self.loss += batch.loss
-        self.gate_loss += batch.gate_loss
+    def add(self, parts: Iterable[_BatchSums], *, gradient: float) -> None:
+        """Add the parts of a batch, and the norm of its gradients."""
+        for part in parts:
+            self.samples += part.samples
+            self.loss += part.loss
+            self.gate_loss += part.gate_loss
+            for name, value in part.sums.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
         self.largest_gradient = max(self.largest_gradient, gradient)
 
-    def as_dict(self) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
+        """Return the loss and what the task adds up, as means over the samples so far."""
+        sums = {"loss": self.loss} | self.sums
+        return {name: value / self.samples for name, value in sums.items()}
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the sums as plain numbers."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> "EpochTotals":
+        """Return the totals that `as_dict` gave, also in earlier versions."""
+        saved = dict(saved)
+        if "correct" in saved:
+            saved["sums"] = {"accuracy": float(saved.pop("correct"))}
+        return cls(**saved)
 
 
 @dataclass
@@ -104,6 +108,8 @@ class Training:
         optimizer: Its optimizer as Fabric wrapped it.
         settings: How it is trained.
         steps_per_epoch: Steps an epoch.
+        task: What it learns.
+        average: The moving mean of its weights; None where there is none.
         step: Steps done since the beginning.
         target: Value the logits are drawn to in the next step.
         gate_weight: Factor on the loss of the network's gates.
@@ -115,6 +121,8 @@ class Training:
     optimizer: Any
     settings: TrainSettings
     steps_per_epoch: int
+    task: Task
+    average: WeightAverage | None = None
     step: int = 0
     target: float = 1.0
     gate_weight: float = 0.0
@@ -156,7 +164,7 @@ def train_epoch(
     began, waited = time.perf_counter(), source.wait_s
     for batch in source:
         where = f"epoch {source.epoch + 1}, batch {source.batch}"
-        _train_step(training, batch.frames, batch.labels, mixed_of(batch), where=where)
+        _train_step(training, batch, where=where)
         now = time.perf_counter()
         training.totals.seconds += now - began
         training.totals.wait_s += source.wait_s - waited
@@ -167,74 +175,62 @@ def train_epoch(
     return True
 
 
-def mixed_of(batch: Any) -> Mixed | None:
-    """Return the second labels of a batch whose samples are made of two; None of any other."""
-    if getattr(batch, "other_labels", None) is None:
-        return None
-    return Mixed(batch.other_labels, batch.own_share)
-
-
 def _initial_target(settings: TrainSettings) -> float:
     return 1.0 if settings.loss_target == "mean_threshold" else float(settings.loss_target)
 
 
-def _train_step(
-    training: Training, frames: Tensor, labels: Tensor, mixed: Mixed | None, *, where: str
-) -> None:
-    with sharing_batch(len(labels), device=labels.device) as share:
-        _step_together(training, frames, labels, mixed, share, where=where)
+def _train_step(training: Training, batch: Any, *, where: str) -> None:
+    with sharing_batch(training.task.samples(batch), device=batch.frames.device) as share:
+        _step_together(training, batch, share, where=where)
 
 
-def _step_together(
-    training: Training,
-    frames: Tensor,
-    labels: Tensor,
-    mixed: Mixed | None,
-    share: Share,
-    *,
-    where: str,
-) -> None:
+def _step_together(training: Training, batch: Any, share: Share, *, where: str) -> None:
     """Take a step on a batch, of which this process has a share; all processes take the same step."""
     settings, optimizer = training.settings, training.optimizer
     set_learning_rates(optimizer, training.step, steps_per_epoch=training.steps_per_epoch, settings=settings)
     # Kept so that a batch that fails can be run again with the same dropout.
     random = torch.get_rng_state()
-    try:
-        with record_gates(training.model) as gates:
-            logits = training.model(frames)
-    except QuantError as error:
-        raise TrainingError(f"{where}: {error}") from error
-    loss = tet_loss(
-        logits,
-        labels,
-        weight=settings.loss_weight,
-        target=training.target,
-        loss_of=settings.loss_of,
-        label_smoothing=settings.label_smoothing,
-        mixed=mixed,
-    )
-    of_gates = gates.loss()
-    sums = _whole_batch(share, logits, labels, loss=loss, gate_loss=of_gates)
-    if of_gates is not None:
-        loss = loss + training.gate_weight * of_gates
-    if not math.isfinite(sums.loss + sums.gate_loss):
-        torch.set_rng_state(random)
-        found = (sums.loss + sums.gate_loss) / sums.samples
-        raise _broken(training, frames, f"{where}: the loss is {found}")
     optimizer.zero_grad()
-    training.fabric.backward(loss if share.processes == 1 else loss * share.loss_factor)
+    all_sums = [
+        _backward(training, part, share, where=where)
+        for part in training.task.parts(batch, settings.accumulate)
+    ]
     gradient = _clip(training)
     if not math.isfinite(gradient):
         torch.set_rng_state(random)
         name = _first_nonfinite_gradient(training.network)
-        raise _broken(training, frames, f"{where}: the gradient of {name} is not finite")
+        raise _broken(training, batch.frames, f"{where}: the gradient of {name} is not finite")
     optimizer.step()
     keep_bounds(training.network, settings)
+    if training.average is not None:
+        training.average.update(training.network)
     if settings.loss_target == "mean_threshold":
         thresholds = mean_threshold(training.network)
         training.target = training.target if thresholds is None else thresholds
     training.step += 1
-    training.totals.add(sums, gradient=gradient)
+    training.totals.add(all_sums, gradient=gradient)
+
+
+def _backward(training: Training, part: Any, share: Share, *, where: str) -> _BatchSums:
+    """Add the gradients of a part of this process's share of a batch, by the part's samples."""
+    random = torch.get_rng_state()
+    try:
+        with record_gates(training.model) as gates:
+            found = training.task.loss(training.model, part, target=training.target)
+    except QuantError as error:
+        raise TrainingError(f"{where}: {error}") from error
+    loss, of_gates = found.loss, gates.loss()
+    samples = training.task.samples(part)
+    sums = _whole_batch(share, samples, found, gate_loss=of_gates)
+    if of_gates is not None:
+        loss = loss + training.gate_weight * of_gates
+    if not math.isfinite(sums.loss + sums.gate_loss):
+        torch.set_rng_state(random)
+        mean = (sums.loss + sums.gate_loss) / sums.samples
+        raise _broken(training, part.frames, f"{where}: the loss is {mean}")
+    factor = samples / share.samples * (1.0 if share.processes == 1 else share.loss_factor)
+    training.fabric.backward(loss if factor == 1 else loss * factor)
+    return sums
 
 
 def _broken(training: Training, frames: Tensor, what: str) -> TrainingError:
@@ -279,34 +275,11 @@ def _first_nonfinite_gradient(network: nn.Module) -> str:
     return "all parameters together"
 
 
-def _whole_batch(
-    share: Share, logits: Tensor, labels: Tensor, *, loss: Tensor, gate_loss: Tensor | None
-) -> _BatchSums:
+def _whole_batch(share: Share, samples: int, found: BatchLoss, *, gate_loss: Tensor | None) -> _BatchSums:
     """Return sums over the samples of all processes, the same in each."""
-    correct = int((logits.detach().float().mean(dim=0).argmax(dim=1) == labels).sum())
     of_gates = 0.0 if gate_loss is None else gate_loss.item()
-    here = [float(correct), loss.item() * len(labels), of_gates * len(labels)]
+    here = [samples, found.loss.item() * samples, of_gates * samples, *found.sums.values()]
     if share.processes > 1:
-        here = sum_over_processes(torch.tensor(here, dtype=torch.float64, device=logits.device)).tolist()
-    return _BatchSums(share.total, int(here[0]), here[1], here[2])
-
-
-@torch.no_grad()
-def evaluate(
-    fabric: Any, network: nn.Module, batches: Iterable[LabelledFrames], classes: int
-) -> Classification:
-    """Classify every sample of this process's batches and return the result over all processes.
-
-    Args:
-        fabric: Gives device and precision.
-        network: The network without wrappers, so that processes may have unequal numbers of batches.
-        batches: The samples, each exactly once over all processes.
-        classes: Number of classes K.
-    """
-    network.eval()
-    meter = ClassificationMeter(classes, fabric.device)
-    for batch in batches:
-        with fabric.autocast():
-            logits = network(batch.frames)
-        meter.update(logits, batch.labels)
-    return meter.compute()
+        device = found.loss.device
+        here = sum_over_processes(torch.tensor(here, dtype=torch.float64, device=device)).tolist()
+    return _BatchSums(round(here[0]), here[1], here[2], dict(zip(found.sums, here[3:], strict=True)))

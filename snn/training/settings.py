@@ -45,6 +45,10 @@ class TrainSettings:
         loss_target: Value the logits are drawn to, or `mean_threshold`: 1 at the start of an epoch,
             then the mean of the learned thresholds (LT-SNN).
         gradient_clip: Largest norm of all gradients together; None leaves them.
+        accumulate: Parts into which a batch is divided: they are run one after the other and their gradients
+            are added, so that a batch needs the memory of a part. Statistics of batch norm are each part's.
+        average_decay: Share kept per step of a moving mean of all weights, which is then what is validated,
+            tested and kept as best; none takes the weights as they are.
         precision: `fp32`, or half precision where it is safe: `bf16`, `fp16` (with loss scaling).
             `auto` takes bf16 on a GPU that has it, else fp32.
         device: `auto` takes a CUDA GPU where there is one.
@@ -79,6 +83,8 @@ class TrainSettings:
     label_smoothing: float = 0.0
     loss_target: float | MeanThreshold = 1.0
     gradient_clip: float | None = None
+    accumulate: int = 1
+    average_decay: float | None = None
     precision: Precision = "auto"
     device: Device = "auto"
     devices: int = 1
@@ -89,7 +95,7 @@ class TrainSettings:
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "devices", "nodes", "step_epochs"):
+        for name in ("epochs", "batch_size", "devices", "nodes", "step_epochs", "accumulate"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
         at_least_0 = ("weight_decay", "warmup_epochs", "warmup_from", "final_learning_rate", "threads")
@@ -113,6 +119,15 @@ class TrainSettings:
             raise TrainingError(f"label_smoothing must be from 0 to below 1, got {self.label_smoothing}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise TrainingError(f"gradient_clip must be above 0, got {self.gradient_clip}; none turns it off")
+        if self.average_decay is not None and not 0 < self.average_decay < 1:
+            raise TrainingError(
+                f"average_decay must be above 0 and below 1, got {self.average_decay}; none turns it off"
+            )
+        if self.accumulate > 1 and self.processes > 1:
+            raise TrainingError(
+                f"accumulate is {self.accumulate} and {self.processes} devices share a batch already; "
+                "use accumulate=1, or one device"
+            )
         if self.batch_size % self.processes:
             raise TrainingError(
                 f"batch_size {self.batch_size} cannot be shared by {self.processes} devices; "

@@ -10,6 +10,7 @@ from snn.layers import ConvBlock, StepDropout, Stepwise
 from snn.neurons.settings import NeuronSettings
 from snn.sparsity.apply import add_gates
 from snn.sparsity.settings import SparsitySettings
+from snn.training.classification import ClassificationTask
 from snn.training.devices import make_fabric, started_world
 from snn.training.fit import fit
 from snn.training.settings import TrainSettings
@@ -83,8 +84,8 @@ def train_case(fabric, folder, name, *, stop_after=None, resume=False):
     network = network.double()
     validation = source(fabric, VALIDATION, seed=1, shuffle=False)
     result = fit(
-        fabric, network, source(fabric, SAMPLES), lambda: validation, settings=settings, classes=3,
-        folder=Path(folder), observer=records, resume=resume,
+        fabric, network, source(fabric, SAMPLES), lambda: validation, settings=settings,
+        task=ClassificationTask(settings, classes=3), folder=Path(folder), observer=records, resume=resume,
         should_stop=lambda: stop_after is not None and fabric.global_rank == 0
         and len(records.losses) >= stop_after,
     )  # fmt: skip

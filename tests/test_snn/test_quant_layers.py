@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -279,15 +280,19 @@ def test_levels_of_powers_of_two():
 
 
 def test_a_step_that_collapses_ends_training_with_the_layer_named():
+    from snn.training.classification import ClassificationTask
     from snn.training.loop import Training, _train_step
     from snn.training.settings import TrainSettings
 
     network = few_bits(bits=4)
     with torch.no_grad():
         float_weight(network.block2.conv).zero_()
-    training = Training(None, network, torch.optim.SGD(network.parameters(), lr=1.0), TrainSettings(), 1)
+    settings, optimizer = TrainSettings(), torch.optim.SGD(network.parameters(), lr=1.0)
+    task = ClassificationTask(settings, classes=3)
+    training = Training(None, network, optimizer, settings, 1, task)
+    batch = SimpleNamespace(frames=some_frames(), labels=torch.zeros(2, dtype=torch.long))
     with pytest.raises(TrainingError, match=r"epoch 1, batch 2: layer 'block2\.conv': .* collapsed"):
-        _train_step(training, some_frames(), torch.zeros(2, dtype=torch.long), None, where="epoch 1, batch 2")
+        _train_step(training, batch, where="epoch 1, batch 2")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -28,6 +28,7 @@ from snn.sparsity.apply import (
 from snn.sparsity.reference import binarise, grid_means, gumbel_gate, spread
 from snn.sparsity.settings import SparsitySettings
 from snn.sparsity.targets import channel_scores, largest_after_norm, mean_after_norm, prune_fraction, top_mass
+from snn.training.classification import ClassificationTask
 from snn.training.devices import make_fabric
 from snn.training.fit import fit
 from snn.training.settings import TrainSettings
@@ -449,7 +450,7 @@ def run_fit(tmp_path, *, stop_after=None, resume=False, **sparsity):
         MemorySource(),
         lambda: MemorySource(samples=9, seed=1, shuffle=False),
         settings=SETTINGS,
-        classes=3,
+        task=ClassificationTask(SETTINGS, classes=3),
         folder=tmp_path,
         observer=records,
         resume=resume,
@@ -478,7 +479,7 @@ def test_training_that_was_stopped_goes_on_alike(kind, tmp_path):
     run_fit(stopped, kind=kind, warm_up_batches=2, stop_after=4)
     _, found = run_fit(stopped, kind=kind, warm_up_batches=2, resume=True)
     last, same = expected.records[-1], found.records[-1]
-    for name in ("train_loss", "gate_loss", "validation_loss", "kept_shares", "mask_changes"):
+    for name in ("train", "gate_loss", "validation", "kept_shares", "mask_changes"):
         assert getattr(same, name) == getattr(last, name), name
 
 

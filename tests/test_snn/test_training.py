@@ -1,9 +1,12 @@
 """Training: schedule, checkpoints, exact resume, broken losses, several processes."""
 
+import copy
 import math
 import random
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +16,13 @@ from torch import nn
 
 from snn.errors import TrainingError
 from snn.metrics.classification import ClassificationMeter
+from snn.training.average import WeightAverage
 from snn.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
+from snn.training.classification import ClassificationTask, evaluate
 from snn.training.devices import make_fabric, started_world
 from snn.training.fit import BEST, LAST, fit
 from snn.training.launch import start_processes
-from snn.training.loop import evaluate
+from snn.training.loop import Training, _train_step
 from snn.training.nonfinite import first_nonfinite_layer
 from snn.training.optimizer import build_optimizer, learning_rate_at
 from snn.training.settings import TrainSettings
@@ -42,7 +47,7 @@ def run_fit(fabric, folder, *, network=None, settings=SETTINGS, stop_after=None,
         options.pop("source", None) or MemorySource(),
         lambda: MemorySource(samples=9, seed=1, shuffle=False),
         settings=settings,
-        classes=3,
+        task=ClassificationTask(settings, classes=3),
         folder=folder,
         observer=records,
         resume=resume,
@@ -123,8 +128,8 @@ def test_training_learns_and_tells(fabric, tmp_path):
     assert result.completed
     assert [record.epoch for record in records.records] == list(range(1, 13))
     assert [record.step for record in records.records] == list(range(3, 39, 3))
-    assert records.records[-1].train_loss < 0.6 * records.records[0].train_loss
-    assert result.best_accuracy == max(record.validation_accuracy for record in records.records)
+    assert records.records[-1].train["loss"] < 0.6 * records.records[0].train["loss"]
+    assert result.best_score == max(record.validation["accuracy"] for record in records.records)
     last = records.records[-1]
     assert set(last.thresholds) == set(last.firing_rates) == {"neuron"}
     assert 0 < last.firing_rates["neuron"] < 1
@@ -134,7 +139,7 @@ def test_training_learns_and_tells(fabric, tmp_path):
 def test_best_is_the_most_accurate_then_the_lowest_loss(fabric, tmp_path):
     settings = TrainSettings(epochs=10, batch_size=8, learning_rate=0.02, device="cpu")
     _, result, records = run_fit(fabric, tmp_path, settings=settings)
-    order = sorted(records.records, key=lambda r: (-r.validation_accuracy, r.validation_loss, r.epoch))
+    order = sorted(records.records, key=lambda r: (-r.validation["accuracy"], r.validation["loss"], r.epoch))
     assert result.best_epoch == order[0].epoch
     assert [r.epoch for r in records.records if r.best][-1] == order[0].epoch
     saved = load_checkpoint(tmp_path / BEST)
@@ -142,8 +147,8 @@ def test_best_is_the_most_accurate_then_the_lowest_loss(fabric, tmp_path):
     network = TinyNetwork()
     network.load_state_dict(saved["model"])
     again = evaluate(fabric, network, MemorySource(samples=9, seed=1, shuffle=False), 3)
-    assert again.accuracy == order[0].validation_accuracy
-    assert again.loss == pytest.approx(order[0].validation_loss, abs=1e-6)
+    assert again.accuracy == order[0].validation["accuracy"]
+    assert again.loss == pytest.approx(order[0].validation["loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("target", [1.0, "mean_threshold"])
@@ -165,7 +170,7 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(fabric, tmp_path, stop_a
     assert len(before.losses) + len(after.losses) == len(told.losses)
     assert before.targets + after.targets == told.targets
     final, expected = after.records[-1], told.records[-1]
-    assert (final.train_loss, final.validation_loss) == (expected.train_loss, expected.validation_loss)
+    assert (final.train, final.validation) == (expected.train, expected.validation)
     whole_best, parts_best = (load_checkpoint(tmp_path / part / BEST) for part in ("whole", "parts"))
     assert whole_best["epoch"] == parts_best["epoch"]
     assert_same_bits(parts_best["model"], whole_best["model"])
@@ -203,8 +208,8 @@ def test_mean_threshold_is_the_target_after_the_first_step_of_an_epoch(fabric, t
     network = TinyNetwork(threshold=0.4)
     records = Watches()
     fit(
-        fabric, network, MemorySource(), lambda: MemorySource(samples=9), settings=settings, classes=3,
-        folder=tmp_path, observer=records,
+        fabric, network, MemorySource(), lambda: MemorySource(samples=9), settings=settings,
+        task=ClassificationTask(settings, classes=3), folder=tmp_path, observer=records,
     )  # fmt: skip
     assert all(target == threshold for target, threshold in targets)
     assert all(target != 1.0 for target, _ in targets)
@@ -416,7 +421,7 @@ def train_together(folder, _tell):
         source,
         lambda: validation,
         settings=settings,
-        classes=3,
+        task=ClassificationTask(settings, classes=3),
         folder=Path(folder),
         observer=records,
     )
@@ -462,3 +467,76 @@ def test_two_processes_train_like_one(tmp_path):
     assert two_confusion == one_confusion
     assert np.sum(two_confusion) == 7
     assert two_loss == pytest.approx(one_loss, rel=1e-4)
+
+
+def test_a_batch_in_parts_is_the_batch(fabric, tmp_path):
+    torch.manual_seed(3)
+    start = TinyNetwork(dropout=0.0).double()
+    found = []
+    for count in (1, 3):
+        settings = replace(SETTINGS, epochs=1, accumulate=count, optimizer="sgd")
+        network = copy.deepcopy(start)
+        source = MemorySource(samples=8)
+        training = Training(
+            fabric, *fabric.setup(network, build_optimizer(network, settings, fused=False)), settings, 1,
+            ClassificationTask(settings, classes=3),
+        )  # fmt: skip
+        batch = next(iter(source))
+        batch = SimpleNamespace(frames=batch.frames.double(), labels=batch.labels)
+        _train_step(training, batch, where="here")
+        found.append((weights(network), training.totals.as_dict()))
+    (whole, totals), (parts, totals_of_parts) = found
+    assert totals["samples"] == totals_of_parts["samples"] == 8
+    assert totals["sums"] == totals_of_parts["sums"]
+    assert totals_of_parts["loss"] == pytest.approx(totals["loss"], rel=1e-12)
+    assert not torch.equal(whole["last.weight"], start.last.weight)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-12, atol=1e-12)
+
+
+def test_parts_have_every_sample_once():
+    task = ClassificationTask(SETTINGS, classes=3)
+    batch = next(iter(MemorySource()))
+    parts = task.parts(batch, 3)
+    assert [task.samples(part) for part in parts] == [3, 3, 2]
+    assert torch.equal(torch.cat([part.frames for part in parts], dim=1), batch.frames)
+    assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
+    assert task.parts(batch, 1) == [batch]
+    assert len(task.parts(batch, 99)) == 8
+
+
+def test_moving_mean_of_weights_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    network.register_buffer("count", torch.zeros((), dtype=torch.int64))
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        average = WeightAverage(network, decay=0.15)
+        for value in (2.0, 4.0):
+            network.weight.fill_(value)
+            network.count += 1
+            average.update(network)
+    # d is 1/10, then 0.15 (2/11 would be more): 0.1 + 0.9 * 2 = 1.9, then 0.15 * 1.9 + 0.85 * 4.
+    with average.in_place(network):
+        assert network.weight.item() == pytest.approx(0.15 * 1.9 + 0.85 * 4)
+        assert network.count.item() == 2
+    assert network.weight.item() == 4.0
+
+
+def test_mean_of_weights_is_what_is_kept_and_goes_on_to_the_bit(fabric, tmp_path):
+    settings = replace(SETTINGS, average_decay=0.9)
+    network, _, _ = run_fit(fabric, tmp_path / "whole", settings=settings)
+    saved = load_checkpoint(tmp_path / "whole" / LAST)
+    assert not torch.equal(saved["average"]["mean"]["last.weight"], saved["model"]["last.weight"])
+    run_fit(fabric, tmp_path / "parts", settings=settings, stop_after=4)
+    resumed, result, _ = run_fit(fabric, tmp_path / "parts", settings=settings, resume=True)
+    assert result.completed
+    assert_same_bits(weights(resumed), weights(network))
+    again = load_checkpoint(tmp_path / "parts" / LAST)
+    assert_same_bits(again["average"]["mean"], saved["average"]["mean"])
+    best = [load_checkpoint(tmp_path / name / BEST)["model"] for name in ("whole", "parts")]
+    assert_same_bits(best[1], best[0])
+
+
+def test_parts_and_several_processes_are_refused():
+    with pytest.raises(TrainingError, match="accumulate is 2 and 2 devices share a batch already"):
+        TrainSettings(batch_size=8, accumulate=2, devices=2)
