@@ -87,8 +87,8 @@ class AuditedFile:
         ]
         if facts["off_screen_share"]:
             parts.append(f"{100 * facts['off_screen_share']:.1f} % of their area off screen")
-        if self.duplicate_events:
-            share = 100 * self.duplicate_events / max(self.events or 0, 1)
+        share = 100 * self.duplicate_events / max(self.events or 0, 1)
+        if share >= 0.1:
             parts.append(f"{share:.1f} % of events are duplicates")
         return "; ".join(parts)
 

@@ -1,4 +1,8 @@
-"""Label files that belong to one picture: VOC XML, YOLO text and the annotations of N-Caltech101."""
+"""Label files that belong to one picture: VOC XML, YOLO text and the annotations of N-Caltech101.
+
+A VOC or YOLO file tells of all objects at its time, none included: the table's coverage is that microsecond.
+One of N-Caltech101 tells of one object.
+"""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -70,6 +74,7 @@ def read_voc(
         ignore=[(one.findtext("difficult") or "0").strip() == "1" for one in objects],
         class_names=known,
         sensor_hw=hw or sensor_hw,
+        coverage=[[t_us, t_us + 1]],
         where=str(path),
     )
 
@@ -120,6 +125,7 @@ def read_yolo(
         kind=kind,
         class_names=class_names,
         sensor_hw=sensor_hw,
+        coverage=[[t_us, t_us + 1]],
         where=str(path),
     )
 

@@ -261,6 +261,7 @@ def test_voc_objects_that_are_difficult_are_ignored(tmp_path):
     table = read_labels(tmp_path / "a.xml", t_us=40_000)
     assert columns_of(table)[:3] == [[40_000], [[51, 63, 127, 254]], [0]]
     assert table.ignore.tolist() == [True]
+    assert table.coverage.tolist() == [[40_000, 40_001]]
     assert (table.class_names, table.sensor_hw) == (("person",), (260, 346))
 
 
@@ -287,7 +288,8 @@ def test_yolo_files(tmp_path):
     assert table.xyxy.tolist() == [[90, 0, 110, 50], [0, 0, 200, 100]]
     assert table.score.tolist() == [0.75, 1.0]
     (tmp_path / "none.txt").write_text("")
-    assert len(read_labels(tmp_path / "none.txt", like="pedro")) == 0
+    none = read_labels(tmp_path / "none.txt", like="pedro", t_us=70)
+    assert (len(none), none.coverage.tolist()) == (0, [[70, 71]])
     with pytest.raises(LabelError, match="whose size it does not say; give the sensor"):
         read_labels(tmp_path / "a.txt")
 
