@@ -70,7 +70,7 @@ def convert(
     Stages, each with a checkpoint in RUN/stages that names the one it was made from: ann; quantised, a twin
     of the ANN whose activations have few levels, from which nothing follows; folded, normalisations inside
     the convolutions; thresholds, searched over the training samples; snn, fine-tuned. Reported are accuracy
-    and energy of each, and of the converted network before fine-tuning, with biases divided by thresholds and
+    and energy of each, and of the converted network before fine-tuning, with biases rescaled and
     without.
 
     Examples:
@@ -129,14 +129,9 @@ def convert(
 def _say_what_came_out(outcome: "ConvertOutcome") -> None:
     """Print accuracy and energy by stage, and where everything is."""
     from pipelines.report.conversion import HEAD, energy_note, rows_of
+    from snn.cost.text import aligned
 
-    rows = [HEAD, *rows_of(outcome.results or {})]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    print()
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        print("  ".join(cells).rstrip())
+    print("", *aligned([HEAD, *rows_of(outcome.results or {})]), sep="\n")
     note = energy_note(outcome.results or {})
     print(f"\n{note}\n" if note else "")
     print(f"report   {outcome.folder.report}\nstages   {outcome.folder.path / 'stages'}")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import Any
 
 from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder
 from snn.cost.energy import TABLES
 from snn.cost.report import Cost
-from snn.cost.text import short
+from snn.cost.text import aligned, short
 from snn.cost.twins import Arithmetic, ann_twin, measured, quantised_twin, with_shift_of
 
 NETWORK, ANN = "network", "ANN, every product"
@@ -104,11 +105,11 @@ def energy_table(folder: RunFolder, *, shift_pj: float | None = None) -> EnergyT
 
 def energy_lines(tables: Sequence[EnergyTable]) -> list[str]:
     """Return the tables as text, one below the other, in columns of the same width."""
-    cells = [[HEADINGS, *_cells(table)] for table in tables]
-    widths = [max(len(row[column]) for rows in cells for row in rows) for column in range(len(HEADINGS))]
+    cells = [table_cells(table) for table in tables]
+    rows = iter(aligned(list(chain.from_iterable(cells))))
     lines = []
-    for table, rows in zip(tables, cells, strict=True):
-        lines += [f"{table.run}: {table.about}", *(_line(row, widths) for row in rows), ""]
+    for table, of_table in zip(tables, cells, strict=True):
+        lines += [f"{table.run}: {table.about}", *islice(rows, len(of_table)), ""]
     sources = dict.fromkeys(table.source for table in tables)
     for name, words in (NOTES | {"energy": (*NOTES["energy"], *sources)}).items():
         lines += [f"{start:14}{line}" for start, line in zip([name, *[""] * len(words)], words, strict=False)]
@@ -117,18 +118,8 @@ def energy_lines(tables: Sequence[EnergyTable]) -> list[str]:
 
 def table_cells(table: EnergyTable) -> list[tuple[str, ...]]:
     """Return a table's rows of text, headings first."""
-    return [HEADINGS, *_cells(table)]
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [row[0].ljust(widths[0])]
-    cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-    return "  ".join(cells).rstrip()
-
-
-def _cells(table: EnergyTable) -> list[tuple[str, ...]]:
     network = table.rows[0].found
-    return [
+    cells = [
         (
             row.name,
             "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
@@ -140,6 +131,7 @@ def _cells(table: EnergyTable) -> list[tuple[str, ...]]:
         )
         for row in table.rows
     ]
+    return [HEADINGS, *cells]
 
 
 def _ratio(energy: float, of: float) -> str:

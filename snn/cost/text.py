@@ -11,7 +11,7 @@ NEURON_HEADINGS = ("layer", "neurons", "levels", "bits", "stored", "kB", "update
 
 def cost_lines(cost: Cost) -> list[str]:
     """Return the lines of a report: layers, neurons, totals; k, M and G are 10^3, 10^6 and 10^9."""
-    tables = _aligned(layer_rows(cost)), _aligned(neuron_rows(cost))
+    tables = aligned(layer_rows(cost)), aligned(neuron_rows(cost))
     return [about(cost), "", *tables[0], "", *tables[1], "", *total_lines(cost)]
 
 
@@ -90,12 +90,13 @@ def _neuron_row(layer: NeuronCost) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of a table as lines, columns of the same width, all but the first to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        ).rstrip()
         for row in rows
     ]
