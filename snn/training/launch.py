@@ -64,9 +64,11 @@ def says_errors(world: World | None) -> bool:
     if world is None or multiprocessing.parent_process() is not None:
         return True
     wait_at_most = timedelta(seconds=5)
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    if not address or not port.isdecimal():
+        return world.rank == 0
     try:
-        store = distributed.TCPStore(address, port, is_master=False, timeout=wait_at_most)
+        store = distributed.TCPStore(address, int(port), is_master=False, timeout=wait_at_most)
         return store.add("spikeline/failed", 1) == 1
     except RuntimeError:
         return world.rank == 0

@@ -70,6 +70,15 @@ def test_fewer_samples_than_processes_are_refused_before_a_folder_is_made(experi
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_is_one_line_where_the_processes_have_no_place_to_meet(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    result = run("absent")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: absent: neither a file nor an embedded experiment")
+
+
 def test_torchrun_with_other_numbers_is_refused(experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
