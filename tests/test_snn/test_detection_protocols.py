@@ -130,6 +130,32 @@ def test_which_detections_are_held_against_a_label():
     assert pairs_of([1000, 2000], [], "nearest") == [[], []]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_matching_is_that_of_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+
+    def some(count):
+        columns = rng.integers(0, 3, count) * 4, rng.integers(0, 40, count) * 10_000
+        return BoxColumns(*columns, np.tile([0.0, 0, 9, 9], (count, 1)), np.zeros(count))
+
+    truth, found = some(15), some(int(rng.integers(0, 40)))
+    frames, _ = moments_of(truth.recording, truth.t)
+    assert list(zip(*map(np.ndarray.tolist, frames), strict=True)) == sorted(
+        set(zip(truth.recording.tolist(), truth.t.tolist(), strict=True))
+    )
+    expected = {"window": set(), "nearest": set()}
+    for frame, (recording, t) in enumerate(zip(*frames, strict=True)):
+        near = [n for n in range(len(found)) if found.recording[n] == recording]
+        near = [n for n in near if abs(found.t[n] - t) <= 50_000]
+        expected["window"].update((frame, n) for n in near)
+        if near:
+            best = min((abs(found.t[n] - t), found.t[n]) for n in near)[1]
+            expected["nearest"].update((frame, n) for n in near if found.t[n] == best)
+    for match, pairs in expected.items():
+        given = match_times(frames, ByTime(found), match=match, tolerance_us=50_000)
+        assert sorted(zip(given.frame.tolist(), given.row.tolist(), strict=True)) == sorted(pairs)
+
+
 def test_an_answer_that_found_nothing_is_an_answer():
     results = Results(np.zeros(3), np.array([970, 990, 1040]) * 1000)
     assert pairs_of([1000], [970, 1040], "nearest") == [[970]]

@@ -214,6 +214,45 @@ def test_a_perfect_detector_at_its_own_rate(rate_hz):
     assert evaluate_detections(truth, found, "psee", **given, match="window").mean_ap < 0.5
 
 
+def test_the_published_pipeline_restated():
+    """Prophesee's filters, window and scores in plain loops and pycocotools."""
+    rng = np.random.default_rng(3)
+    truth = random_boxes(rng, 200, frames=40, classes=2).boxes
+    truth = replace(truth, t=250_000 * (truth.t + 1), recording=truth.t % 3)
+    found = shaken(rng, FrameBoxes(truth.t, truth), 3, wrong=0, frames=1, classes=2, score_steps=50).boxes
+    found = replace(
+        found, t=found.t + rng.integers(-60, 60, len(found)) * 1000, recording=np.zeros(len(found))
+    )
+    found = replace(found, recording=(np.round(found.t / 250_000).astype(int) - 1) % 3)
+    found = found.take(np.lexsort((found.t, found.recording)))
+
+    def kept(boxes):
+        sides = boxes.sides()
+        large = (sides[:, 0] >= 10) & (sides[:, 1] >= 10) & (np.hypot(*sides.T) >= 30)
+        return boxes.take(large & (boxes.t > 500_000))
+
+    left_truth, left_found = kept(truth), kept(found)
+    times = sorted(set(zip(left_truth.recording.tolist(), left_truth.t.tolist(), strict=True)))
+    frames, true_rows, found_rows = [], [], []
+    for recording, t in times:
+        rows = np.flatnonzero((left_truth.recording == recording) & (left_truth.t == t))
+        near = np.flatnonzero((left_found.recording == recording) & (abs(left_found.t - t) <= 50_000))
+        true_rows.extend((len(frames), row) for row in rows)
+        found_rows.extend((len(frames), row) for row in near)
+        frames.append(t)
+    there, detected = (
+        FrameBoxes(np.array(rows)[:, 0], boxes.take(np.array(rows)[:, 1]))
+        for rows, boxes in ((true_rows, left_truth), (found_rows, left_found))
+    )
+    precision, _ = pycocotools_curves(there, detected, frames=len(frames), classes=2)
+    scores = evaluate_detections(truth, found, "psee", class_names=CLASSES, sensor_hw=GEN1_HW, match="window")
+    assert scores.truth_counts.kept == len(left_truth) < 200
+    assert scores.frames == len(frames)
+    assert scores.mean_ap == pytest.approx(precision[..., 0].mean(), abs=1e-6)
+    assert scores.ap50 == pytest.approx(precision[0, ..., 0].mean(), abs=1e-6)
+    assert 0.02 < scores.mean_ap < 0.9
+
+
 def test_a_frame_with_more_than_100_boxes_is_refused():
     corner = np.stack(np.meshgrid(np.arange(12), np.arange(10)), axis=-1).reshape(-1, 2) * 24.0
     truth = BoxColumns(

@@ -7,7 +7,7 @@ free. Labels that say in which spans no box means no object make it count.
 import numpy as np
 
 from snn.errors import DetectionError
-from snn.metrics.detection.columns import BoxColumns, overlaps
+from snn.metrics.detection.columns import BoxColumns, overlaps, rows_by
 
 # A detection that overlaps every object by less is one of the background.
 # Source: Bolya et al., "TIDE", ECCV 2020, section 2.2 (t_b).
@@ -40,19 +40,20 @@ def false_alarms(
             f"coverage: found shape {list(coverage.shape)}, expected [K, 3]: recording, start, a later stop"
         )
     alarms = 0
-    for recording, spans in _by_recording(coverage):
-        boxes = _by_time(truth.take(truth.recording == recording))
-        of_recording = (detections.recording == recording) & (detections.score >= least_score)
-        inside = np.zeros(len(detections), np.bool_)
-        for start, stop in spans:
-            inside |= (detections.t >= start) & (detections.t < stop)
-        rows = _by_time(detections.take(of_recording & inside))
-        alarms += int((~_of_something(boxes, rows)).sum())
+    detections = detections.take(detections.score >= least_score)
+    true_rows, found_rows, none = (
+        rows_by(truth.recording),
+        rows_by(detections.recording),
+        np.zeros(0, np.int64),
+    )
+    for recording, of in rows_by(coverage[:, 0]).items():
+        boxes = _by_time(truth.take(true_rows.get(recording, none)))
+        found = _by_time(detections.take(found_rows.get(recording, none)))
+        inside = np.zeros(len(found), np.bool_)
+        for start, stop in coverage[of, 1:]:
+            inside |= (found.t >= start) & (found.t < stop)
+        alarms += int((~_of_something(boxes, found.take(inside))).sum())
     return alarms, float((coverage[:, 2] - coverage[:, 1]).sum() / 60e6)
-
-
-def _by_recording(coverage: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    return [(int(number), coverage[coverage[:, 0] == number, 1:]) for number in np.unique(coverage[:, 0])]
 
 
 def _by_time(boxes: BoxColumns) -> BoxColumns:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snn.metrics.detection.columns import BoxColumns, overlaps, shared_area
+from snn.metrics.detection.columns import BoxColumns, overlaps, rows_by, shared_area
 
 # Thresholds of overlap and recall, areas in pixels, detections counted in a frame and class.
 # Source: pycocotools, cocoeval.Params.setDetParams.
@@ -128,7 +128,7 @@ def without_ignored(truth: FrameBoxes, found: FrameBoxes) -> tuple[FrameBoxes, F
         return truth, found
     counting = FrameBoxes(truth.frame[~ignored], truth.boxes.take(~ignored))
     left_out = np.zeros(len(found.frame), np.bool_)
-    rows_of, counting_of = _rows_by_frame(found.frame), _rows_by_frame(counting.frame)
+    rows_of, counting_of = rows_by(found.frame), rows_by(counting.frame)
     none = np.zeros(0, np.int64)
     for frame, region in zip(truth.frame[ignored].tolist(), truth.boxes.xyxy[ignored], strict=True):
         rows = rows_of.get(frame, none)
@@ -137,12 +137,6 @@ def without_ignored(truth: FrameBoxes, found: FrameBoxes) -> tuple[FrameBoxes, F
         free = ~(overlaps(found.boxes.xyxy[rows], others) >= 0.5).any(axis=1)
         left_out[rows] |= free & (inside >= 0.5 * found.boxes.sides()[rows].prod(axis=1))
     return counting, FrameBoxes(found.frame[~left_out], found.boxes.take(~left_out))
-
-
-def _rows_by_frame(frame: np.ndarray) -> dict[int, np.ndarray]:
-    order = np.argsort(frame, kind="stable")
-    frames, begin = np.unique(frame[order], return_index=True)
-    return dict(zip(frames.tolist(), np.split(order, begin[1:]), strict=True)) if len(frames) else {}
 
 
 def _evaluator(

@@ -128,6 +128,13 @@ def moments_of(recording: np.ndarray, t: np.ndarray) -> tuple[Moments, np.ndarra
     return Moments(recordings[first], times[first]), position
 
 
+def rows_by(number: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the rows of each number that occurs, ascending."""
+    order = np.argsort(number, kind="stable")
+    numbers, begin = np.unique(number[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, begin[1:])[: len(numbers)], strict=True))
+
+
 def shared_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the area that boxes x0, y0, x1, y1 share, all pairs, px², float64, shape [N, M]."""
     first, second = first.astype(np.float64)[:, None], second.astype(np.float64)[None]

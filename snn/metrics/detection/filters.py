@@ -116,8 +116,9 @@ def rvt_grid(
         kept.update((recording, t) for t in _every_step(moments.t[span].tolist(), step_us))
 
     def at_kept_times(rest: BoxColumns) -> np.ndarray:
-        pairs = zip(rest.recording.tolist(), rest.t.tolist(), strict=True)
-        return np.fromiter((pair in kept for pair in pairs), np.bool_, len(rest))
+        times, position = moments_of(rest.recording, rest.t)
+        pairs = zip(times.recording.tolist(), times.t.tolist(), strict=True)
+        return np.fromiter((pair in kept for pair in pairs), np.bool_, len(times.t))[position]
 
     return at_kept_times
 
