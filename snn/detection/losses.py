@@ -1,5 +1,7 @@
 """Losses of a detector: which class, if any, and which box."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -53,4 +55,4 @@ def prior_bias(probability: float) -> float:
     Without it every anchor begins at one half, and the background outweighs everything for many steps.
     Source: Lin et al., ICCV 2017, section 4.1, with p = 0.01.
     """
-    return float(torch.logit(torch.tensor(probability, dtype=torch.float64)))
+    return math.log(probability / (1 - probability))
