@@ -112,28 +112,38 @@ class WindowPlan:
 
     def explain(self, t_us: int) -> str:
         """Return in one line which rule keeps or leaves out the label time, or the window, at a time."""
-        rules = self.rules
         at = np.flatnonzero(self.stop_us == t_us)
+        dropped = self._why_dropped(t_us)
         if len(at):
-            i = int(at[0])
-            boxes = int(self.box_ptr[i, 1] - self.box_ptr[i, 0])
-            window = f"window [{t_us - rules.window_us}, {t_us}) us"
-            reason = {
-                LABEL: f"ends at a label time, {boxes} boxes",
-                NEGATIVE: f"is known to be empty: a multiple of {rules.negatives_us} us in the coverage, "
-                f"no label within {rules.window_us} us",
-                REGULAR: f"has no label: a multiple of {rules.every_us} us between labels",
-            }
-            return f"{t_us} us: kept; {window} {reason[int(self.why[i])]}"
+            also = f"; the label there is {dropped}" if dropped else ""
+            return f"{t_us} us: kept; {self._why_kept(int(at[0]))}{also}"
+        if dropped:
+            return f"{t_us} us: {dropped}"
+        return f"{t_us} us: no label and no window ends there{self._nearest(t_us)}"
+
+    def _why_kept(self, i: int) -> str:
+        """Say what window i is, and by which rule it is there."""
+        rules, stop_us = self.rules, int(self.stop_us[i])
+        reason = {
+            LABEL: f"ends at a label time, {int(self.box_ptr[i, 1] - self.box_ptr[i, 0])} boxes",
+            NEGATIVE: f"is known to be empty: a multiple of {rules.negatives_us} us in the coverage, "
+            f"no label within {rules.window_us} us",
+            REGULAR: f"has no label: a multiple of {rules.every_us} us between labels",
+        }
+        return f"window [{stop_us - rules.window_us}, {stop_us}) us {reason[int(self.why[i])]}"
+
+    def _why_dropped(self, t_us: int) -> str:
+        """Say by which rule the label at a time is left out; empty where it is not, or there is none."""
         label = np.flatnonzero(self.label_t == t_us)
-        if len(label) == 0:
-            return f"{t_us} us: no label and no window ends there{self._nearest(t_us)}"
+        if len(label) == 0 or self.fate[label[0]] == KEPT:
+            return ""
+        rules = self.rules
         if self.fate[label[0]] == EARLY:
-            return f"{t_us} us: left out; a label before first_us, {rules.first_us} us"
+            return f"left out; a label before first_us, {rules.first_us} us"
         before = int(self.label_t[(self.label_t < t_us) & (self.fate == KEPT)][-1])
         return (
-            f"{t_us} us: left out; {t_us - before} us after the label kept before it ({before} us), which is "
-            f"not within {rules.tolerance_us} us of a multiple of grid_us, {rules.grid_us} us"
+            f"left out; {t_us - before} us after the label kept before it ({before} us), which is not within "
+            f"{rules.tolerance_us} us of a multiple of grid_us, {rules.grid_us} us"
         )
 
     def _nearest(self, t_us: int) -> str:
