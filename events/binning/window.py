@@ -17,6 +17,10 @@ sample: that of an empty scene.
 `rvt_compat` follows RVT's `StackedHistogram` instead (Gehrig and Scaramuzza, CVPR 2023, fast mode): one
 frame, part = floor(float32(t - t_first) / float32(t_last - t_first) * float32(n)), at most n - 1, with the
 times of the window's first and last event; counts are bytes that wrap at 256 before they are cut off.
+
+With `dedup` an event equal in t, x, y and p to the last one of its pixel and polarity is left out, by the
+rule of `events.filters.reference.drop_duplicates`. Equal events have one time, so they lie in one window:
+where the clock does not step back, these are the windows of the recording without its duplicates.
 """
 
 from typing import NamedTuple
@@ -26,6 +30,7 @@ import numpy as np
 from events.binning.reference import check_events
 from events.binning.settings import BinSettings, Frames
 from events.errors import ConfigError
+from events.filters.reference import drop_duplicates
 
 
 class WindowEdges(NamedTuple):
@@ -67,6 +72,8 @@ def bin_window(
     start_us, stop_us = window_before(stop_us, settings)
     check_events(events, sensor_hw)
     kept = events[(events["t"] >= start_us) & (events["t"] < stop_us)]
+    if settings.dedup:
+        kept = drop_duplicates(kept)
     n = settings.micro_bins or 1
     part = _rvt_parts(kept["t"], n) if settings.rvt_compat else _parts(kept["t"], start_us, settings)
     height, width = settings.size_hw or sensor_hw

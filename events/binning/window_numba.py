@@ -11,6 +11,8 @@ from events.binning.numba_cpu import axis_offsets, checked_output
 from events.binning.reference import check_events
 from events.binning.settings import BinSettings, Frames
 from events.binning.window import window_before, window_edges
+from events.filters.settings import FilterSettings
+from events.filters.stream import EventFilter
 from events.recording import EVENT_DTYPE
 
 # What a kernel does with an event's place: count up to a largest value, or write 1.
@@ -41,6 +43,9 @@ def bin_window(
     start_us, stop_us = window_before(stop_us, settings)
     if events.dtype != EVENT_DTYPE or events.ndim != 1:
         check_events(events, sensor_hw)
+    if settings.dedup:
+        check_events(events, sensor_hw)
+        events = EventFilter(FilterSettings(start_us, stop_us, dedup=True), sensor_hw)(events)
     words = np.ascontiguousarray(events).view(np.int64)
     shape = settings.frame_shape(sensor_hw)
     frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)

@@ -106,6 +106,10 @@ def convert(
         bool | None,
         _binning("With --binning window: bins between the first and last event, as RVT's.", default="off"),
     ] = None,
+    dedup: Annotated[
+        bool | None,
+        _binning("With --binning window: leave out repeated events, as Gen1 has.", default="off"),
+    ] = None,
     value: Annotated[
         Literal["count", "binary", "last_time", "last_polarity", "lane"] | None,
         _binning("What a pixel holds.", default="count"),
@@ -274,6 +278,7 @@ def convert(
         "micro_bins": micro_bins,
         "cutoff": cutoff,
         "rvt_compat": rvt_compat,
+        "dedup": dedup,
         "value": value,
         "size_hw": parse_size(size),
         "resize": resize,
@@ -300,6 +305,7 @@ def convert(
             micro_bins=micro_bins,
             cutoff=cutoff,
             rvt_compat=rvt_compat,
+            dedup=dedup,
             value=value,
             size=size,
             resize=resize,
@@ -310,7 +316,7 @@ def convert(
     if is_pictures(dataset):
         reason = f"{dataset}: pictures have no events"
         _refuse(reason, preset=preset, binning=binning, tail=tail, window_us=window_us, value=value)
-        _refuse(reason, micro_bins=micro_bins, cutoff=cutoff, rvt_compat=rvt_compat)
+        _refuse(reason, micro_bins=micro_bins, cutoff=cutoff, rvt_compat=rvt_compat, dedup=dedup)
         _refuse(reason, levels=levels, sub_frames=sub_frames, binary_frames=binary_frames)
         _refuse(reason, resize=resize, dtype=dtype, sensor=sensor, format=format, columns=columns)
         _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
@@ -496,6 +502,7 @@ def default_destination(src: Path, binning: "BinSettings") -> Path:
         f"{binning.micro_bins}bins" if binning.micro_bins else "",
         f"cutoff{binning.cutoff}" if binning.cutoff else "",
         "rvt" if binning.rvt_compat else "",
+        "dedup" if binning.dedup else "",
         f"{binning.levels}levels" if binning.levels else "",
         f"{binning.sub_frames}sub" if binning.sub_frames else "",
         f"of{binning.binary_frames}" if binning.binary_frames else "",

@@ -14,6 +14,7 @@ from events.inspect.labels import LabelOptions, audit_file
 from events.labels.formats import read_labels, write_labels
 from events.labels.table import INTERPOLATED, make_table
 from events.recording import EVENT_DTYPE, ReadOptions
+from events.store.reader import open_store
 from events.writers.registry import write_recording
 
 HW = (240, 304)
@@ -177,6 +178,22 @@ def test_convert(tmp_path, run):
     assert len(read_labels(tmp_path / "seq")) == 7
     refused = run("convert", "a_bbox.npy", "b.npy", "--to", "gen1", "--max-gap", "1s")
     assert (refused.exit_code, refused.output) == (2, "error: --max-gap belongs to --interpolate\n")
+
+
+def test_a_conversion_without_repeated_events(tmp_path, run):
+    for split in ("train", "test"):
+        (tmp_path / "Gen1" / split).mkdir(parents=True)
+        write_recording(tmp_path / "Gen1" / split / "a_td.dat", dot_events(), format="dat", sensor_hw=HW)
+        write_labels(tmp_path / "Gen1" / split / "a_bbox.npy", dot_labels(), "gen1")
+    counted = {}
+    for options in ((), ("--dedup",)):
+        store = f"{len(options)}.zarr"
+        command = ["convert", "gen1", "Gen1", store, "--preset", "counts", "--workers", "1", *options]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        counted[options] = open_store(tmp_path / store).n_events.tolist()
+    # Windows of 100 ms before three label times, of two recordings; every tenth event is there twice.
+    assert counted == {(): [1_100] * 6, ("--dedup",): [1_000] * 6}
 
 
 def test_pedros_windows_hold_events_in_every_box(samples):

@@ -49,6 +49,49 @@ def cube_by_hand(events, *, stop_us: int, span_us: int, frames: int, micro: int)
 
 
 @BOTH
+def test_repeated_events_count_once(bin_window):
+    events = events_of(
+        (5, 1, 2, True),
+        (5, 1, 2, True),  # again
+        (5, 1, 2, False),  # of the other polarity
+        (5, 1, 3, True),  # of another pixel
+        (5, 1, 2, True),  # again, with others between
+        (6, 1, 2, True),  # later
+        (-1, 1, 2, True),  # before the window
+    )
+    settings = replace(COUNTS, window_us=10, frames=1, dedup=True)
+    found = bin_window(events, settings=settings, sensor_hw=SENSOR_HW, stop_us=10)
+    assert found.n_events == 4
+    assert found.frames[0, 1, 2, 1] == 2
+    assert found.frames[0, 0, 2, 1] == 1
+    assert found.frames[0, 1, 3, 1] == 1
+    assert found.frames.sum() == 4
+    assert replace(settings, dedup=False).dedup is None
+    assert (
+        bin_window(events, settings=replace(settings, dedup=None), sensor_hw=SENSOR_HW, stop_us=10).n_events
+        == 6
+    )
+    outside = events_of((5, SENSOR_HW[1], 2, True))
+    with pytest.raises(ConfigError):
+        bin_window(outside, settings=settings, sensor_hw=SENSOR_HW, stop_us=10)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 300))
+def test_windows_without_repeated_events_agree(seed, n):
+    events = some_events(seed, n, start_us=0, stop_us=8)  # so few times and pixels that many are equal
+    settings = replace(STACK, window_us=8, micro_bins=2, dedup=True)
+    given = {"settings": settings, "sensor_hw": SENSOR_HW, "stop_us": 8}
+    defined, fast = (module.bin_window(events, **given) for module in (window, window_numba))
+    np.testing.assert_array_equal(defined.frames, fast.frames)
+    assert defined[2:] == fast[2:]
+
+
+def test_dedup_needs_windows():
+    with pytest.raises(ConfigError, match="dedup need split 'window', got 'count'"):
+        BinSettings(dedup=True)
+
+
+@BOTH
 def test_cube_of_five_events_counted_by_hand(bin_window):
     # Parts of 10 ms: frame 0 is [0, 20) ms with micro bins [0, 10) and [10, 20).
     events = events_of(
