@@ -7,7 +7,7 @@ src/dsec_det/directory.py of uzh-rpg/dsec-det.
 
 from pathlib import Path
 
-from events.datasets.detection.pairs import Pair, PairedSet
+from events.datasets.detection.pairs import Pair, PairedSet, in_stored_order
 from events.datasets.detection.prophesee import folder_split
 from events.datasets.problems import count_of, extra_files, join_some, unextracted
 from events.datasets.scan import scan_tree
@@ -48,7 +48,7 @@ def find_dsec_det(root: Path, selection: str) -> PairedSet:
     return PairedSet(
         dataset="dsec-det",
         root=root,
-        pairs=sorted(pairs, key=lambda pair: (pair.official or "", pair.path)),
+        pairs=in_stored_order(pairs),
         read_labels=_read_tracks,
         class_names=known.class_names,
         kept_classes=SELECTIONS[selection],

@@ -10,7 +10,7 @@ import numpy as np
 from events.binning.settings import BinSettings
 from events.datasets.detection.boxes import join_plans
 from events.datasets.detection.windows import WindowPlan, WindowRules, label_times, plan_windows
-from events.datasets.listing import LeftOut, Listing, Sample
+from events.datasets.listing import SPLIT_NAMES, LeftOut, Listing, Sample
 from events.datasets.problems import count_of, join_some, present
 from events.datasets.splits import OFFICIAL, TEST, TRAIN, parse_random
 from events.errors import DatasetError, EventsError
@@ -36,6 +36,11 @@ class Pair:
     labels: str | None
     official: str | None = None
     group: str = ""
+
+
+def in_stored_order(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return pairs for training first, then those to validate and to test, each by path."""
+    return sorted(pairs, key=lambda pair: (SPLIT_NAMES.index(pair.official or TRAIN), pair.path))
 
 
 @dataclass(frozen=True)

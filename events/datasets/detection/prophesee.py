@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from events.datasets.detection.pairs import Pair, PairedSet
+from events.datasets.detection.pairs import Pair, PairedSet, in_stored_order
 from events.datasets.problems import broken_links, count_of, extra_files, join_some, unextracted
 from events.datasets.scan import FoundFile, Tree, scan_tree
 from events.datasets.splits import TEST, TRAIN, VALIDATION
@@ -86,7 +86,7 @@ def find_bbox_pairs(root: Path, selection: str, *, layout: BboxLayout) -> Paired
     return PairedSet(
         dataset=layout.dataset,
         root=root,
-        pairs=sorted(pairs, key=_place),
+        pairs=in_stored_order(pairs),
         read_labels=partial(_read, layout=layout, sensor_hw=sensor_hw),
         class_names=layout.class_names,
         kept_classes=layout.selections.get(selection, ()),
@@ -147,12 +147,6 @@ def _stem(file: FoundFile) -> str:
     match = _RECORDING.fullmatch(file.path)
     assert match is not None
     return match["stem"].lower()
-
-
-def _place(pair: Pair) -> tuple[int, str]:
-    """Return what pairs are sorted by: training first, then by path."""
-    order = [TRAIN, VALIDATION, TEST]
-    return (order.index(pair.official) if pair.official in order else 0, pair.path)
 
 
 def _named(paths: Sequence[str], what: str) -> str | None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from events.binning.settings import BinSettings, Frames
 from events.binning.window import window_edges
-from events.datasets.detection.pairs import Pair, PairedSet
+from events.datasets.detection.pairs import Pair, PairedSet, in_stored_order
 from events.datasets.detection.prophesee import folder_split
 from events.datasets.problems import count_of, extra_files, join_some, unextracted
 from events.datasets.scan import FoundFile, scan_tree
@@ -69,7 +69,7 @@ def find_rvt(root: Path, selection: str) -> PairedSet:
             "stacked_histogram_dt=50_nbins=10; keep one and move the others away"
         )
     paths = {file.path for file in tree.files}
-    pairs = sorted((_pair(file, paths) for file in found), key=lambda pair: (pair.official or "", pair.path))
+    pairs = in_stored_order([_pair(file, paths) for file in found])
     frame_hw = _frame_hw(root, pairs)
     halved = "_ds2" in made[0][1]
     sensor_hw = (2 * frame_hw[0], 2 * frame_hw[1]) if halved else frame_hw

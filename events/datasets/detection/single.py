@@ -12,7 +12,6 @@ official split: `random:0:0.7:0.1` takes the same share of every class, by SHA-2
 """
 
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from events.boxes import SACCADE_US
 from events.datasets.class_order import order_classes
-from events.datasets.detection.pairs import Pair, PairedSet
+from events.datasets.detection.pairs import Pair, PairedSet, in_stored_order
 from events.datasets.detection.prophesee import folder_split
 from events.datasets.problems import count_of, extra_files, join_some, unextracted
 from events.datasets.scan import FoundFile, Tree, scan_tree
@@ -61,7 +60,7 @@ def find_pedro(root: Path, selection: str) -> PairedSet:
     return PairedSet(
         dataset="pedro",
         root=root,
-        pairs=sorted(pairs, key=lambda pair: (pair.official or "", pair.path)),
+        pairs=in_stored_order(pairs),
         read_labels=_read_pedro,
         class_names=label_set("pedro").class_names,
         read_options=ReadOptions(columns=PEDRO_COLUMNS, sensor_hw=PEDRO_HW),
@@ -87,10 +86,8 @@ def _is_pedro_label(file: FoundFile) -> bool:
 
 
 def _read_pedro(recording: Path, labels: Path) -> LabelTable:
-    """Return the labels of a recording, at the time behind its last event; no object is a label too."""
-    t_us = _last_time(recording) + 1
-    found = read_labels(labels, like="pedro", t_us=t_us)
-    return found if len(found) else replace(found, coverage=np.array([[t_us, t_us + 1]], np.int64))
+    """Return the labels of a recording, at the time behind its last event."""
+    return read_labels(labels, like="pedro", t_us=_last_time(recording) + 1)
 
 
 def _last_time(recording: Path) -> int:
