@@ -302,9 +302,10 @@ def fit_detector_anchors(
         DetectionError: See `snn.detection.anchor_fit.fit_anchors`.
         ModelError: The frames are too small for the network.
     """
-    with torch.device("meta"):
-        # Of the same maps, and without anchors yet.
-        alike = Detector(replace(settings, head="anchor_free"), in_channels=1, input_hw=input_hw, classes=1)
+    # Of the same maps with a channel each and without anchors; nothing drawn for it is seen elsewhere.
+    narrow = replace(settings, head="anchor_free", width=1e-9)
+    with torch.random.fork_rng(devices=[]):
+        alike = Detector(narrow, in_channels=1, input_hw=input_hw, classes=1)
     return fit_anchors(
         boxes,
         labels,

@@ -86,8 +86,7 @@ def test_published_sizes(name, hw, total, before_heads):
     settings = DETECTORS[name]
     anchors = ssd_snn_anchors(hw) if settings.head == "ssd" else None
     planes = 4 if settings.head == "ssd" else 2
-    with torch.device("meta"):
-        detector = Detector(settings, in_channels=planes, input_hw=hw, classes=2, anchors=anchors)
+    detector = Detector(settings, in_channels=planes, input_hw=hw, classes=2, anchors=anchors)
     counts = [sum(p.numel() for p in part.parameters()) for part in (detector, detector.head)]
     assert counts[0] == total
     assert counts[0] - counts[1] == before_heads
@@ -116,11 +115,8 @@ def test_maps_of_every_backbone():
     sizes = {4: (24, 32), 8: (12, 16), 16: (6, 8), 32: (3, 4)}
     for name in set(BACKBONES) - {"ltsnn"}:
         for strides in ((4, 8, 16, 32), (8, 16), (16,)):
-            settings = replace(SMALL, backbone=name, strides=strides, neck="none", width=0.05)
-            with torch.device("meta"):
-                detector = Detector(
-                    replace(settings, head="anchor_free"), in_channels=2, input_hw=(96, 128), classes=1
-                )
+            settings = replace(SMALL, backbone=name, strides=strides, neck="none", width=0.01)
+            detector = build(replace(settings, head="anchor_free"), hw=(96, 128))
             assert detector.maps_hw == tuple(sizes[stride] for stride in strides), name
 
 
@@ -162,32 +158,36 @@ def test_the_order_of_steps_matters(kind):
     assert not torch.equal(ahead, back)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def boxes_of_every_level(detector):
+    """For two images, a box for each level in turn: its first anchor of a cell, or four times that cell."""
+    per_cell = detector.anchors.per_cell if detector.anchors else [1] * len(detector.maps_hw)
+    boxes, before = [], 0
+    for (rows, columns), count in zip(detector.maps_hw, per_cell, strict=True):
+        middle = rows // 2 * columns + columns // 2
+        x0, y0, x1, y1 = detector.head.locations[before + middle * count].tolist()
+        more = 0 if detector.anchors else 1.5 * (x1 - x0)
+        boxes.append([x0 - more, y0 - more, x1 + more, y1 + more])
+        before += rows * columns * count
+    found, labels = torch.tensor(boxes), torch.arange(len(boxes)) % 3
+    return [found[::2], found[1::2]], [labels[::2], labels[1::2]]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *sorted(NEURONS)])
 def test_a_gradient_reaches_every_parameter(kind):
-    # Large enough that the last of six maps has more than one place.
+    settings = KINDS[kind] if kind in KINDS else replace(SMALL, neuron=NEURONS[kind])
+    # So large that the last of six maps has more than one place.
     hw = (240, 304) if kind.startswith("ssd_snn") else HW
-    detector = build(KINDS[kind], hw=hw).train()
-    frames = random_frames(samples=2, hw=hw)
-    loss = detector.loss(detector(frames), BOXES, LABELS)
+    detector = build(settings, hw=hw).train()
+    truth = (BOXES, LABELS) if kind == "grid" else boxes_of_every_level(detector)
+    loss = detector.loss(detector(random_frames(samples=2, hw=hw)), *truth)
     loss.total.backward()
     for name, parameter in detector.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
-    reached = [p.grad.count_nonzero() > 0 for p in detector.parameters() if p.requires_grad]
-    assert sum(reached) > 0.9 * len(reached)
+            assert parameter.grad.count_nonzero() > 0, name
     assert float(loss.classes + loss.boxes) == pytest.approx(loss.total.item(), rel=1e-5)
     assert loss.positives >= 3
-
-
-@pytest.mark.parametrize("name", sorted(NEURONS))
-def test_a_gradient_reaches_every_parameter_of_every_neuron(name):
-    detector = build(replace(SMALL, neuron=NEURONS[name])).train()
-    detector.loss(detector(random_frames(samples=2)), BOXES, LABELS).total.backward()
-    for parameter_name, parameter in detector.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, parameter_name
-            assert torch.isfinite(parameter.grad).all(), parameter_name
 
 
 def shape_frames():
@@ -206,13 +206,14 @@ def shape_frames():
 
 @pytest.mark.parametrize("head", ["ssd", "anchor_free", "grid"])
 def test_two_frames_are_learned_by_heart(head):
-    dense = replace(SMALL, head=head, strides=(4, 8), neck="none", width=0.25)
-    detector = build(replace(GRID if head == "grid" else dense, executor="auto")).train()
+    dense = replace(SMALL, strides=(8,), neck="none", width=0.25)
+    settings = GRID if head == "grid" else replace(dense, head=head)
+    detector = build(replace(settings, executor="auto")).train()
     frames = shape_frames()
     optimiser = torch.optim.AdamW(detector.parameters(), lr=5e-3, weight_decay=0.0)
-    for step in range(100):
+    for step in range(80):
         for group in optimiser.param_groups:
-            group["lr"] = 5e-3 * (1 - step / 100)
+            group["lr"] = 5e-3 * (1 - step / 80)
         optimiser.zero_grad()
         loss = detector.loss(detector(frames), BOXES, LABELS)
         loss.total.backward()
