@@ -177,14 +177,36 @@ def labels_convert(
     max_gap: Annotated[
         str | None, typer.Option(help="Boxes further apart are not joined.", show_default="1s")
     ] = None,
+    frames_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --to rvt: the recording; its stacked histograms are written, too.", show_default=False
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="With --frames-of: take labels so far apart alone.", show_default="250ms"),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            help="With --frames-of: distance of windows. RVT's script has 125ms for Gen1.",
+            show_default="50ms",
+        ),
+    ] = None,
+    halve: Annotated[
+        bool, typer.Option("--halve", help="With --frames-of: every second pixel, as RVT does with 1Mpx.")
+    ] = False,
 ) -> None:
-    """Write labels in another format.
+    """Write labels in another format; with --frames-of also RVT's frames of their recording.
 
     [bold]Examples[/bold]
 
     events labels convert drive_bbox.npy drive.json --to coco --like gen1
 
     events labels convert tracks.npy dense_bbox.npy --to 1mpx --like dsec-det --interpolate 10ms
+
+    events labels convert drive_bbox.npy gen1/train/drive --to rvt --like gen1 --frames-of drive_td.dat
     """
     from events.cli.copy import parse_time
     from events.errors import ConfigError
@@ -202,9 +224,32 @@ def labels_convert(
         table = interpolate_labels(table, InterpolateSettings(**chosen))
     elif max_gap is not None:
         raise ConfigError("--max-gap belongs to --interpolate")
+    if frames_of is not None and to != "rvt":
+        raise ConfigError(f"--frames-of belongs to --to rvt, got --to {to}")
+    if frames_of is None and (grid is not None or every is not None or halve):
+        raise ConfigError("--grid, --every and --halve belong to --frames-of")
+    if frames_of is not None:
+        _export_rvt(dst, frames_of, table, grid=grid, every=every, halve=halve)
+        return
     write_labels(dst, table, to)
     added = int((table.kind == INTERPOLATED).sum())
     say(f"wrote {dst}: {len(table):,} boxes" + (f", {added:,} of them interpolated" if added else ""))
+
+
+def _export_rvt(
+    dst: Path, recording: Path, table: "LabelTable", *, grid: str | None, every: str | None, halve: bool
+) -> None:
+    from events.cli.copy import parse_time
+    from events.export_rvt import RvtSettings, export_rvt
+    from events.store.named import open_named
+
+    usual = RvtSettings()
+    times = parse_time(grid, option="--grid"), parse_time(every, option="--every")
+    settings = RvtSettings(
+        grid_us=times[0] or usual.grid_us, every_us=times[1] or usual.every_us, halved=halve
+    )
+    windows, frames = export_rvt(dst, open_named(recording), table, settings)
+    say(f"wrote {dst}: {windows:,} windows, {frames:,} of them labelled")
 
 
 def _options(format: str | None, like: str | None, sensor: str | None) -> "LabelOptions":
