@@ -124,6 +124,25 @@ class NormFirstBlock(SpikingBlock):
         return run_and_pool(y, nn.Identity(), self.neuron, pool=pool, memory=memory)
 
 
+class Bottleneck(SpikingBlock):
+    """A 1x1 conv block to few channels, then a 3x3 one.
+
+    Attributes:
+        narrow, wide: The two blocks.
+    """
+
+    def __init__(
+        self, in_channels: int, between: int, channels: int, options: BlockOptions, *, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.narrow = options.block(in_channels, between, kernel=1)
+        self.wide = options.block(between, channels, stride=stride)
+
+    def forward(self, x: Tensor, *, pool: nn.Module | None = None, memory: Memory | None = None) -> Tensor:
+        """Return spikes [T, B, channels, H / stride, W / stride]; arguments as `ConvBlock`'s."""
+        return self.wide(self.narrow(x, memory=memory), pool=pool, memory=memory)
+
+
 def normalise_with_border(x: Tensor, norm: nn.Module, border: int) -> Tensor:
     """Return x [T, B, C, H, W] with zeros around every map, all of it normalised."""
     padded = nn.functional.pad(x.flatten(0, 1), [border] * 4)

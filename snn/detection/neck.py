@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from snn.detection.blocks import BlockOptions, Hw, strided
+from snn.detection.blocks import BlockOptions, Bottleneck, Hw, strided
 from snn.errors import ModelError
 from snn.neurons.memory import Memory
 
@@ -19,7 +19,7 @@ class ExtraMaps(nn.Module):
     Source: SSD (Liu et al., ECCV 2016), with the sizes of the SSD-SNN.
 
     Attributes:
-        maps: Pairs of conv blocks.
+        maps: The layers of each.
         channels, maps_hw: Of the maps it is given and those it adds.
     """
 
@@ -33,17 +33,14 @@ class ExtraMaps(nn.Module):
         self.channels, self.maps_hw = tuple(channels), tuple(maps_hw)
         for size, share in zip(map(options.scaled, extras), EXTRA_SHARES, strict=False):
             given = self.channels[-1]
-            narrow = options.block(given, max(given // share, 1), kernel=1)
-            wide = options.block(max(given // share, 1), size, stride=2)
-            self.maps.append(nn.ModuleList([narrow, wide]))
+            self.maps.append(Bottleneck(given, max(given // share, 1), size, options, stride=2))
             self.channels, self.maps_hw = (*self.channels, size), (*self.maps_hw, strided(self.maps_hw[-1]))
 
     def forward(self, maps: list[Tensor], memory: Memory | None = None) -> list[Tensor]:
         """Return the maps given, [T, B, C, H, W] each, and those beyond."""
         maps = list(maps)
-        for pair in self.maps:
-            narrow, wide = pair  # type: ignore[misc]
-            maps.append(wide(narrow(maps[-1], memory=memory), memory=memory))
+        for layer in self.maps:
+            maps.append(layer(maps[-1], memory=memory))
         return maps
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn.detection.backbones.taps import Backbone, check_strides
-from snn.detection.blocks import BlockOptions, Hw, halved, strided
+from snn.detection.blocks import BlockOptions, Bottleneck, Hw, halved, strided
 from snn.layers import SpikingBlock, Stepwise
 from snn.neurons.memory import Memory
 
@@ -33,15 +33,13 @@ class DenseBlock(SpikingBlock):
         self.layers = nn.ModuleList()
         for number in range(layers):
             given = in_channels + number * growth
-            narrow = options.block(given, BOTTLENECK * growth, kernel=1)
-            self.layers.append(nn.ModuleList([narrow, options.block(BOTTLENECK * growth, growth)]))
+            self.layers.append(Bottleneck(given, BOTTLENECK * growth, growth, options))
         self.channels = in_channels + layers * growth
 
     def forward(self, x: Tensor, *, pool: nn.Module | None = None, memory: Memory | None = None) -> Tensor:
         """Return spikes [T, B, channels, H, W], those of x first."""
         for layer in self.layers:
-            narrow, wide = layer  # type: ignore[misc]
-            x = torch.cat([x, wide(narrow(x, memory=memory), memory=memory)], dim=2)
+            x = torch.cat([x, layer(x, memory=memory)], dim=2)
         return x if pool is None else pool(x)
 
 
