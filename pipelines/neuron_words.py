@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipelines.settings_tree import changed_names
+from snn.detection.settings import DetectorSettings
 from snn.models.registry import ModelSettings
 from snn.neurons.executors import explain
 from snn.neurons.membrane import MEMBRANES
@@ -35,7 +36,7 @@ def _written(value: Any) -> str:
     return f"{len(value)} values" if isinstance(value, tuple) else str(value)
 
 
-def explain_executor(model: ModelSettings, fabric: Any) -> str:
+def explain_executor(model: ModelSettings | DetectorSettings, fabric: Any) -> str:
     """Return what computes the neurons of a network that Fabric places, and why nothing faster does.
 
     Raises:

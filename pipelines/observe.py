@@ -54,7 +54,7 @@ class RunObserver:
             f"epoch {source.epoch + 1:3d}/{self._settings.epochs}",
             source.batch,
             len(source),
-            f"loss {means['loss']:.3f}  right {100 * means['accuracy']:.1f} %",
+            self._words_of_batch(means),
         )
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -62,10 +62,20 @@ class RunObserver:
         self._folder.append_metrics(record.as_dict())
         self._to_tensorboard(record)
         self._display.say(
-            f"epoch {record.epoch:3d}/{self._settings.epochs}  "
-            f"train loss {record.train['loss']:.3f} accuracy {100 * record.train['accuracy']:5.1f} %  "
-            f"validation {100 * record.validation['accuracy']:5.1f} %{' best' if record.best else '     '}  "
+            f"epoch {record.epoch:3d}/{self._settings.epochs}  {self._words_of_epoch(record)}"
+            f"{' best' if record.best else '     '}  "
             f"{record.train_s:5.1f} s  waited for data {100 * record.data_wait_share:.0f} %"
+        )
+
+    def _words_of_batch(self, means: dict[str, float]) -> str:
+        """Return what is shown of an epoch's means so far."""
+        return f"loss {means['loss']:.3f}  right {100 * means['accuracy']:.1f} %"
+
+    def _words_of_epoch(self, record: EpochRecord) -> str:
+        """Return what is shown of an epoch."""
+        return (
+            f"train loss {record.train['loss']:.3f} accuracy {100 * record.train['accuracy']:5.1f} %  "
+            f"validation {100 * record.validation['accuracy']:5.1f} %"
         )
 
     def _to_tensorboard(self, record: EpochRecord) -> None:
@@ -104,3 +114,17 @@ class RunObserver:
         self._waiting.cancel()
         if self._writer is not None:
             self._writer.close()
+
+
+class DetectionObserver(RunObserver):
+    """The same for detectors."""
+
+    def _words_of_batch(self, means: dict[str, float]) -> str:
+        return f"loss {means['loss']:.3f}  classes {means['classes']:.3f}  boxes {means['boxes']:.3f}"
+
+    def _words_of_epoch(self, record: EpochRecord) -> str:
+        found = record.validation
+        return (
+            f"train loss {record.train['loss']:.3f}  validation loss {found['loss']:.3f} "
+            f"mAP {100 * found['map']:5.1f} AP50 {100 * found['ap50']:5.1f}"
+        )

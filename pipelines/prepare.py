@@ -50,7 +50,7 @@ def prepare_store(settings: DataSettings, display: Display) -> FrameStore:
     dataset = "folder" if settings.dataset == MADE_HERE else settings.dataset
     listing = list_samples(dataset, Path(settings.source), split=settings.split)
     identity = [dataset, str(Path(settings.source).resolve()), settings.split]
-    path = folder / f"{dataset}-{_digest(identity, binning_settings(settings.binning))}.zarr"
+    path = folder / f"{dataset}-{digest(identity, binning_settings(settings.binning))}.zarr"
     return _converted(listing, path, settings, workers, display)
 
 
@@ -73,8 +73,8 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
             "`events datasets` says where to get them, --smoke tries it without"
         )
     made = as_table(settings.digits)
-    recordings = folder / f"digits-{_digest(made)}"
-    path = folder / f"digits-{_digest(made, settings.split, binning_settings(settings.binning))}.zarr"
+    recordings = folder / f"digits-{digest(made)}"
+    path = folder / f"digits-{digest(made, settings.split, binning_settings(settings.binning))}.zarr"
     finished = _finished(path)
     if finished is not None:
         display.say(f"store     {path}  {_shape(finished)}  (made before)")
@@ -95,7 +95,7 @@ def _pictures_store(settings: DataSettings, folder: Path, workers: int, display:
     pictures = folder / f"{PICTURES_MADE_HERE}-{count}"
     path = (
         folder
-        / f"{PICTURES_MADE_HERE}-{_digest(count, settings.split, binning_settings(settings.binning))}.zarr"
+        / f"{PICTURES_MADE_HERE}-{digest(count, settings.split, binning_settings(settings.binning))}.zarr"
     )
     finished = _finished(path)
     if finished is not None:
@@ -154,6 +154,7 @@ def _shape(store: FrameStore) -> str:
     return f"{samples} samples, T {T}, {P} x {H} x {W}, {len(store.class_names)} classes"
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Return a short name that follows from settings, as plain JSON types."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -20,6 +20,7 @@ from snn.whole_file import whole_file
 
 if TYPE_CHECKING:
     from pipelines.convert_settings import ConvertExperiment
+    from pipelines.detect_settings import DetectExperiment
 
 # Distributions whose version can change a result.
 RECORDED_VERSIONS = (
@@ -50,7 +51,9 @@ class RunFolder:
         self.pictures = path / "pictures"
         self.tensorboard = path / "tensorboard"
 
-    def create(self, experiment: "Experiment | ConvertExperiment", about: dict[str, Any]) -> None:
+    def create(
+        self, experiment: "Experiment | ConvertExperiment | DetectExperiment", about: dict[str, Any]
+    ) -> None:
         """Make the folder and write what is known before the first step.
 
         Raises:
@@ -72,6 +75,8 @@ class RunFolder:
         Raises:
             RunError: This is no run folder.
         """
+        if self.kind == "detect":
+            raise RunError(f"{self.path}: a run of `pipelines run detect`; this command is for classifiers")
         return build_settings(Experiment, self.read_settings(), where=str(self.settings_json))
 
     def read_settings(self) -> dict[str, Any]:
@@ -79,9 +84,15 @@ class RunFolder:
         return self._read_json(self.settings_json, "no run here; `pipelines run classify` makes one")
 
     @property
+    def kind(self) -> str:
+        """The command after `pipelines run` that made it. Raises RunError where there is no run."""
+        settings = self.read_settings()
+        return "convert" if "quantised" in settings else "detect" if "detector" in settings else "classify"
+
+    @property
     def is_conversion(self) -> bool:
         """Whether it is a run of `pipelines run convert`. Raises RunError where there is no run."""
-        return "quantised" in self.read_settings()
+        return self.kind == "convert"
 
     def read_about(self) -> dict[str, Any]:
         """Return what the run recorded about itself. Raises RunError where there is none."""
@@ -89,10 +100,9 @@ class RunFolder:
 
     def read_results(self) -> dict[str, Any]:
         """Return the results of the test. Raises RunError where the run has not finished."""
-        command = "convert" if self.is_conversion else "classify"
         return self._read_json(
             self.results,
-            f"the run has not finished; go on with: pipelines run {command} --resume {self.path}",
+            f"the run has not finished; go on with: pipelines run {self.kind} --resume {self.path}",
         )
 
     def _read_json(self, path: Path, advice: str) -> dict[str, Any]:
@@ -132,7 +142,10 @@ class RunFolder:
 
 
 def new_run_folder(
-    experiment: "Experiment | ConvertExperiment", out: Path | None, *, root: Path = Path("runs")
+    experiment: "Experiment | ConvertExperiment | DetectExperiment",
+    out: Path | None,
+    *,
+    root: Path = Path("runs"),
 ) -> RunFolder:
     """Return an unused run folder: `out`, or one named after experiment and time."""
     if out is not None:

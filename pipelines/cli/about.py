@@ -21,7 +21,8 @@ def experiments(as_json: JsonOption = False) -> None:
         import tomllib
 
         folder = Path(__file__).parents[1] / "experiments"
-        paths = {"classify": sorted(folder.glob("*.toml")), "convert": sorted(folder.glob("convert/*.toml"))}
+        paths = {"classify": sorted(folder.glob("*.toml"))}
+        paths |= {command: sorted(folder.glob(f"{command}/*.toml")) for command in ("convert", "detect")}
         found = [
             {
                 "name": path.stem,

@@ -48,6 +48,11 @@ MEMBRANES = {
     "floor23": "23 levels, rounded down, as LT-SNN",
     "four": "-2 to 1",
 }
+HEADS = {
+    "ssd": "from anchors fitted to the data",
+    "anchor_free": "one box a cell",
+    "grid": "LT-SNN's grid of cells",
+}
 EXECUTORS = {
     "auto": "the fastest that can",
     "reference": "plain torch, the definition",

@@ -7,6 +7,8 @@ import typer
 from pipelines.cli.about import doctor, experiments
 from pipelines.cli.classify import classify
 from pipelines.cli.convert import convert
+from pipelines.cli.detect_stream import stream
+from pipelines.cli.detect import detect
 from pipelines.cli.runs import evaluate, export, report
 
 app = typer.Typer(
@@ -21,6 +23,10 @@ run_app = typer.Typer(help="Run an experiment from recordings to a report.", no_
 app.add_typer(run_app, name="run")
 run_app.command()(classify)
 run_app.command()(convert)
+run_app.command()(detect)
+detect_app = typer.Typer(help="Look for boxes with a trained detector.", no_args_is_help=True)
+app.add_typer(detect_app, name="detect")
+detect_app.command()(stream)
 app.command()(evaluate)
 app.command()(export)
 app.command()(report)

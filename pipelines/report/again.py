@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipelines.report.build import build_report
 from pipelines.report.conversion import write_report
+from pipelines.report.detection import build_detection_report
 from pipelines.run_folder import RunFolder
 
 
@@ -13,7 +14,9 @@ def write_again(folder: RunFolder) -> Path:
     Raises:
         RunError: The folder is no run, or the run has not finished.
     """
-    if not folder.is_conversion:
+    if folder.kind == "detect":
+        return build_detection_report(folder)
+    if folder.kind == "classify":
         return build_report(folder)
     write_report(folder, folder.read_results())
     return folder.report

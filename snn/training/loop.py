@@ -24,9 +24,17 @@ from snn.training.task import BatchLoss, Task
 class BatchSource(Protocol):
     """Batches of an epoch, which knows where it stands; `events.batches.Feed` is one."""
 
-    epoch: int
-    batch: int
-    wait_s: float
+    @property
+    def epoch(self) -> int:
+        """Epochs delivered."""
+
+    @property
+    def batch(self) -> int:
+        """Batches of this epoch delivered."""
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds waited for data."""
 
     def __len__(self) -> int: ...
 

@@ -1,0 +1,223 @@
+"""`pipelines run detect`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from events.errors import did_you_mean
+from pipelines.cli.names import EXECUTORS, HEADS, NEURONS, explained
+from pipelines.cli.terminal import (
+    INTERRUPTED,
+    JsonOption,
+    OutOption,
+    SeedOption,
+    SetOption,
+    display_here,
+    reported,
+)
+from pipelines.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from pipelines.detect import DetectOutcome
+    from pipelines.detect_settings import DetectExperiment
+
+THRESHOLDS = {"learned": "learns with the weights", "fixed": "stays constant"}
+
+
+def detect(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="TOML file, or a name shown by `pipelines experiments` (default: shapes).",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: SetOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store made by `events convert`, or a folder with recordings and boxes.", show_default=False
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="What the folder of recordings is: gen1, 1mpx, etram, pedro, dsec-det, ncaltech101-boxes, "
+            "rvt or shapes.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Head of the detector. {explained(HEADS)}", show_default=False),
+    ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Neurons of every layer. {explained(NEURONS)}", show_default=False
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"Threshold of the neurons. {explained(THRESHOLDS)}", show_default=False
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"What computes the neurons. {explained(EXECUTORS)}", show_default=False
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Begin with the weights of a run's best epoch.", show_default=False
+        ),
+    ] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Only try it: shapes made here in place of the data, narrow, one epoch; a minute.",
+        ),
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
+        ),
+    ] = None,
+    out: OutOption = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a detector and report which boxes it finds.
+
+    Makes or converts the data if that has not been done, trains, chooses the best epoch by mAP on validation
+    windows, tests it once, as it is and with all events at places drawn by chance, and writes a run folder
+    with report.html, pictures, checkpoints, metrics and settings. Ctrl-C saves and ends; --resume goes on.
+
+    Examples:
+
+      pipelines run detect                                     moving shapes, made here
+
+      pipelines run detect --neuron lif --set training.epochs=5
+
+      pipelines run detect gen1_vgg11 --smoke                  try a recipe, without its data
+
+      pipelines run detect gen1_vgg11 --data path/to/Gen1      the SSD-SNN on Gen1
+
+      pipelines run detect gen1_ltsnn --data gen1.zarr --threshold fixed
+
+      pipelines run detect pedro --data path/to/PEDRo --set evaluation.protocol=voc50
+
+      pipelines run detect --resume runs/shapes-20260101-120000
+    """
+    with reported():
+        from pipelines.detect_settings import DEFAULT_DETECTION, load_detection
+        from pipelines.run_folder import RunFolder, new_run_folder
+
+        changes = _changes(
+            assignments,
+            data=data,
+            dataset=dataset,
+            seed=seed,
+            head=head,
+            neuron=neuron,
+            executor=executor,
+            start=start,
+        )
+        _check_name("threshold", threshold)
+        if resume is not None:
+            if experiment is not None or changes or out is not None or threshold is not None or smoke:
+                raise ExperimentError(
+                    "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
+                    "--dataset, --head, --neuron, --threshold, --executor, --from, --seed, --smoke and "
+                    "--out, or start a new run"
+                )
+            from pipelines.detect import read_detection
+
+            settings, folder = read_detection(resume), RunFolder(resume)
+        else:
+            if smoke and data is not None:
+                raise ExperimentError(
+                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
+                )
+            settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke)
+            settings = _with_threshold(settings, threshold)
+            folder = new_run_folder(settings, out)
+        with display_here() as display:
+            display.say(f"{settings.name:9} {settings.description}")
+            from pipelines.detect import run_detect
+
+            outcome = run_detect(settings, folder.path, resume=resume is not None, display=display)
+        if not outcome.completed:
+            print(f"\nsaved; go on with:\n  pipelines run detect --resume {folder.path}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED)
+        if as_json:
+            print(
+                json.dumps({"run": str(folder.path), "store": str(outcome.store)} | (outcome.results or {}))
+            )
+        else:
+            _say_what_came_out(outcome)
+
+
+def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
+    """Return `--set` values and the options that are short for one."""
+    names = {
+        "data": "data.source",
+        "dataset": "data.dataset",
+        "seed": "seed",
+        "head": "detector.head",
+        "neuron": "detector.neuron.preset",
+        "executor": "detector.executor",
+        "start": "training.start_from",
+    }
+    changes = list(assignments or [])
+    for option, value in options.items():
+        if value is not None:
+            _check_name(option, value)
+            changes.append(f"{names[option]}={value if isinstance(value, int) else json.dumps(str(value))}")
+    return changes
+
+
+def _check_name(option: str, value: Any) -> None:
+    """Raise ExperimentError where the name after an option is not known."""
+    tables = {"head": HEADS, "neuron": NEURONS, "executor": EXECUTORS, "threshold": THRESHOLDS}
+    known = tables.get(option)
+    if known is not None and value is not None and value not in known:
+        raise ExperimentError(
+            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
+        )
+
+
+def _with_threshold(settings: "DetectExperiment", threshold: str | None) -> "DetectExperiment":
+    """Return the settings with neurons whose threshold learns, or does not; None leaves them."""
+    from dataclasses import replace
+
+    if threshold is None:
+        return settings
+    neuron = settings.detector.neuron
+    neuron = neuron.fixed() if threshold == "fixed" else replace(neuron, learn_threshold=True)
+    return replace(settings, detector=replace(settings.detector, neuron=neuron))
+
+
+def _say_what_came_out(outcome: "DetectOutcome") -> None:
+    """Print scores, and where everything is."""
+    from pipelines.report.detection import control_words
+
+    results, folder = outcome.results or {}, outcome.folder
+    print("", *results["test"]["lines"], "", control_words(results), sep="\n")
+    print(f"""
+report        {folder.report}
+pictures      {folder.pictures}
+checkpoint    {folder.checkpoints / "best.pt"}
+store         {outcome.store}
+
+next, with recordings and boxes of your own, as Gen1 has them:
+  pipelines run detect {folder.settings_toml} --dataset gen1 --data MY_RECORDINGS""")

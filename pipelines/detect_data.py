@@ -1,0 +1,166 @@
+"""From data settings to a finished store of windows with boxes, and which windows are what for."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from events.convert import ConvertSettings, convert
+from events.datasets.detection.registry import list_detection
+from events.datasets.listing import Listing
+from events.errors import StoreError
+from events.store.detection import DetectionStore, open_detection_store
+from events.store.layout import binning_settings
+from events.store.outcome import ConvertProgress
+from events.synth.shapes import write_shapes
+from pipelines.detect_settings import MADE_HERE, DetectionData
+from pipelines.display import Display
+from pipelines.errors import RunError
+from pipelines.prepare import digest, is_store
+from pipelines.settings_tree import as_table
+
+
+@dataclass(frozen=True)
+class WindowSplit:
+    """Numbers of windows in the store, ascending, int64. No recording is in two of them.
+
+    Attributes:
+        train: Trained on.
+        validation: Decide which epoch is the best.
+        test: Looked at once, at the end.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def prepare_detection_store(settings: DetectionData, display: Display) -> DetectionStore:
+    """Return the store an experiment trains on; make what is missing.
+
+    As `pipelines.prepare.prepare_store`: names follow from settings, so that a changed setting never meets
+    old data and a second run finds its data done.
+
+    Raises:
+        RunError: Nothing can be made of what was given.
+        EventsError: Recordings or store cannot be used.
+    """
+    if settings.source is not None and is_store(Path(settings.source)):
+        store = open_detection_store(settings.source)
+        display.say(f"store     {store.path}  {_shape(store)}")
+        return store
+    folder, source = Path(settings.folder), settings.source
+    identity: list[object] = [settings.dataset, source and str(Path(source).resolve()), settings.select]
+    if source is None:
+        identity = [as_table(settings.shapes)]
+    rules = as_table(settings.windows)
+    name = digest(*identity, settings.split, rules, binning_settings(settings.binning))
+    path = folder / f"{settings.dataset}-{name}.zarr"
+    finished = _finished(path)
+    if finished is not None:
+        display.say(f"store     {path}  {_shape(finished)}  (made before)")
+        return finished
+    workers = settings.workers or os.cpu_count() or 1
+    recordings = Path(source) if source is not None else _make_shapes(settings, folder, workers, display)
+    listing = list_detection(
+        settings.dataset,
+        recordings,
+        rules=settings.windows,
+        split=settings.split,
+        select=settings.select,
+    )
+    return _converted(listing, path, settings, workers, display)
+
+
+def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: Display) -> Path:
+    """Make the recordings that are made here, or those of them that are missing."""
+    if settings.dataset != MADE_HERE:
+        raise RunError(
+            f"data.dataset is {settings.dataset!r}, but no recordings are given; add --data FOLDER with its "
+            f"recordings, or --data STORE made by `events convert {settings.dataset}`; "
+            "--smoke tries it without"
+        )
+    recordings = folder / f"{MADE_HERE}-{digest(as_table(settings.shapes))}"
+    display.say(f"making    {recordings}  shapes moved before a simulated event camera")
+    write_shapes(
+        recordings,
+        settings.shapes,
+        workers=workers,
+        progress=lambda done, total: display.progress("recording", done, total),
+    )
+    return recordings
+
+
+def _finished(path: Path) -> DetectionStore | None:
+    """Return a store made before, or None where it is absent or unfinished."""
+    if not is_store(path):
+        return None
+    try:
+        return open_detection_store(path)
+    except StoreError:
+        return None
+
+
+def _converted(
+    listing: Listing, path: Path, settings: DetectionData, workers: int, display: Display
+) -> DetectionStore:
+    """Convert windows, or what a conversion that was stopped has left to do."""
+    for problem in listing.problems:
+        display.say(f"note      {problem}")
+
+    def show(state: ConvertProgress) -> None:
+        done = state.files_before + state.files_ok + state.files_failed
+        display.progress("converting", done, state.files_total)
+
+    summary = convert(
+        listing, path, ConvertSettings(binning=settings.binning), workers=workers, progress=show
+    )
+    store = open_detection_store(path)
+    display.say(f"store     {path}  {_shape(store)}  {summary.ok} windows in {summary.seconds:.1f} s")
+    for failure in summary.failures[:5]:
+        display.say(f"failed    {failure.path}: {failure.error}")
+    return store
+
+
+def _shape(store: DetectionStore) -> str:
+    windows, T, C, H, W = store.frames.shape
+    return (
+        f"{windows} windows of {store.window_us / 1000:g} ms, T {T}, {C} x {H} x {W}, "
+        f"{len(store.boxes.xyxy)} boxes of {len(store.class_names)} classes"
+    )
+
+
+def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) -> WindowSplit:
+    """Return the windows of a run, those of which nothing is known left out.
+
+    A store with a validation split keeps it. Otherwise the seed picks that share of the training recordings,
+    at least one: windows of one recording are too alike to tell how good a detector is on others.
+
+    Raises:
+        RunError: Nothing can be learned, or nothing can be tested.
+    """
+    train, validation, test = (store.indices(name) for name in ("train", "validation", "test"))
+    if len(test) == 0:
+        raise RunError(
+            f"{store.path}: no test windows; convert with a split that has some, such as --split random:0:0.8"
+        )
+    if not any(len(store.boxes_of(int(index)).xyxy) for index in train):
+        raise RunError(f"{store.path}: no box in the training windows; convert recordings with labels")
+    if len(validation) == 0:
+        recordings = np.unique(store.recording[train])
+        if len(recordings) < 2:
+            raise RunError(
+                f"{store.path}: {len(recordings)} training recording, no validation split; convert at least "
+                "two recordings for training, one of them is validated on"
+            )
+        draws = np.random.Philox(key=np.array([seed, 0x5EED], np.uint64)).random_raw(len(recordings))
+        count = min(max(round(settings.validation_share * len(recordings)), 1), len(recordings) - 1)
+        chosen = recordings[np.argsort(draws, kind="stable")[:count]]
+        validation = train[np.isin(store.recording[train], chosen)]
+    most = settings.validation_windows
+    if most is not None and len(validation) > most:
+        kept = validation[np.linspace(0, len(validation) - 1, most).astype(np.int64)]
+    else:
+        kept = validation
+    return WindowSplit(np.setdiff1d(train, validation), kept, test)

@@ -1,0 +1,181 @@
+"""A detection experiment: recordings, augmentation, detector, training and evaluation, from a TOML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from events.batches import Cache
+from events.binning.settings import PRESETS, BinSettings
+from events.datasets.detection.windows import WindowRules
+from events.synth.shapes import ShapeSettings
+from pipelines.errors import ExperimentError
+from pipelines.experiment import find_file, load_file
+from pipelines.smoke import Change
+from snn.detection.settings import DetectorSettings
+from snn.metrics.detection.protocols import Match, protocol_named
+from snn.training.settings import TrainSettings
+
+DEFAULT_DETECTION = "shapes"
+# The data set that is made here instead of found somewhere.
+MADE_HERE = "shapes"
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """Which recordings with boxes, which windows of them, and how these become frames.
+
+    Attributes:
+        dataset: `shapes` makes its own recordings; else a data set with boxes, see `events convert --help`.
+        source: Folder of recordings, or a store made by `events convert`; None where the data is made here.
+        folder: Where recordings and stores made on the way are kept.
+        split: Named split of the data set; None takes its default.
+        select: Which classes, where the data set has a choice; None takes the first.
+        windows: Which windows are taken.
+        binning: How a window becomes frames; of the length that `windows` says.
+        shapes: What recordings are made, for `shapes`.
+        validation_share: Share of the training recordings kept for validation, without a split for it.
+        validation_windows: At most so many windows are looked at after an epoch, evenly spaced; none: all.
+        cache: Whether decoded frames stay in memory: `none`, `decoded`, or `auto` up to 1 GiB.
+        workers: Processes that make and convert recordings; 0 takes one for each core.
+    """
+
+    dataset: str = MADE_HERE
+    source: str | None = None
+    folder: str = "data"
+    split: str | None = None
+    select: str | None = None
+    windows: WindowRules = field(default_factory=WindowRules)
+    binning: BinSettings = field(default_factory=lambda: PRESETS["cube"])
+    shapes: ShapeSettings = field(default_factory=ShapeSettings)
+    validation_share: float = 0.15
+    validation_windows: int | None = None
+    cache: Cache = "auto"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_share < 1:
+            raise ExperimentError(
+                f"data.validation_share must be between 0 and 1, got {self.validation_share}; "
+                "the best epoch is chosen on these recordings, never on those of the test"
+            )
+        if self.workers < 0:
+            raise ExperimentError(f"data.workers must be at least 0, got {self.workers}")
+        if self.validation_windows is not None and self.validation_windows < 1:
+            raise ExperimentError(
+                f"data.validation_windows must be at least 1, got {self.validation_windows}; none takes all"
+            )
+        if self.binning.window_us != self.windows.window_us:
+            raise ExperimentError(
+                f"data.binning.window_us is {self.binning.window_us} and data.windows.window_us "
+                f"{self.windows.window_us}; both are the length of a window, set them alike"
+            )
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How detections are scored.
+
+    Attributes:
+        protocol: Which boxes count, see `snn.metrics.detection.protocols`.
+        match: How detections are held against label times: `nearest`, or `window` as published.
+        operating_score: Least score of the detections in the confusion matrix, false alarms and pictures.
+        shuffled: Whether the test is repeated with all events at places drawn by chance, the control that
+            tells whether it is shapes that are found.
+    """
+
+    protocol: str = "unfiltered"
+    match: Match = "nearest"
+    operating_score: float = 0.5
+    shuffled: bool = True
+
+    def __post_init__(self) -> None:
+        protocol_named(self.protocol)
+        if not 0 <= self.operating_score <= 1:
+            raise ExperimentError(
+                f"evaluation.operating_score must be from 0 to 1, got {self.operating_score}"
+            )
+
+
+@dataclass(frozen=True)
+class DetectExperiment:
+    """Everything that decides a run.
+
+    Attributes:
+        name: Short name, the beginning of its run folders' names.
+        description: What it is, in one line.
+        seed: Decides weights, anchors, order, augmentation and the validation split.
+        data: Which recordings, and how their windows become frames.
+        augment: What a training window and its boxes go through.
+        detector: Which detector.
+        training: How it is trained; the best epoch is that of the highest mAP.
+        evaluation: How detections are scored.
+    """
+
+    name: str = "detection"
+    description: str = ""
+    seed: int = 0
+    data: DetectionData = field(default_factory=DetectionData)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    training: TrainSettings = field(default_factory=TrainSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ExperimentError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
+        if self.training.processes > 1:
+            raise ExperimentError(
+                f"training.devices: found {self.training.processes} processes, but a detector trains in one; "
+                "set training.devices and training.nodes to 1, and training.accumulate for large batches"
+            )
+
+
+def embedded_detections() -> dict[str, Path]:
+    """Return the detection experiments that come with the package: file by name."""
+    folder = Path(str(files("pipelines"))) / "experiments" / "detect"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_detection(
+    name: str | Path, assignments: Sequence[str] = (), *, smoke: bool = False
+) -> DetectExperiment:
+    """Load an experiment and change it; arguments as `pipelines.experiment.load_experiment`.
+
+    Raises:
+        ExperimentError: The file, a setting or a value cannot be used.
+    """
+    path = find_file(name, embedded_detections(), what="detection experiment")
+    return load_file(DetectExperiment, path, assignments, smoke_changes if smoke else None)
+
+
+def smoke_changes(table: Mapping[str, Any]) -> list[Change]:
+    """Return what to change in an experiment's table to make it a try: shapes made here, one short epoch."""
+    frames = table.get("data", {}).get("binning", {}).get("frames", PRESETS["cube"].frames)
+    changes: dict[str, Any] = {
+        "name": f"{table.get('name', 'detection')}-smoke",
+        "data.dataset": MADE_HERE,
+        "data.split": "none",
+        "data.select": "none",
+        "data.shapes.recordings": 3,
+        "data.shapes.duration_us": 1_000_000,
+        "data.binning.frames": min(frames, 2),
+        "data.binning.size_hw": "none",
+        "detector.width": 0.0625,
+        # Compiled neurons take longer to compile than all the rest.
+        "detector.executor": "reference",
+        # So few boxes need not be reached by their own anchors.
+        "detector.least_coverage": 0.0,
+        "training.epochs": 1,
+        "training.batch_size": 4,
+        "training.accumulate": 1,
+        "training.warmup_epochs": 0.0,
+        "training.device": "cpu",
+        "training.devices": 1,
+        "training.precision": "fp32",
+        # No box of so small a sensor is as large as those of cars.
+        "evaluation.protocol": "unfiltered",
+        # Nothing is sure after one epoch.
+        "evaluation.operating_score": 0.05,
+    }
+    return [(name.split("."), value) for name, value in changes.items()]
