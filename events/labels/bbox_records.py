@@ -18,6 +18,7 @@ import numpy as np
 from events.boxes import xywh_to_xyxy, xyxy_to_xywh
 from events.errors import LabelError
 from events.labels.table import AUTO, MANUAL, LabelTable, make_table
+from events.readers.columns import HEADER_ERRORS, ZIP_ERRORS
 
 GEN1_DTYPE = np.dtype(
     [
@@ -41,6 +42,9 @@ EVENT_BBOX_DTYPE = np.dtype(
 )
 DTYPES = {"gen1": GEN1_DTYPE, "1mpx": EVENT_BBOX_DTYPE}
 
+# What NumPy raises of a `.npy` or `.npz` file that is damaged; MemoryError where a header claims too much.
+UNREADABLE = (*HEADER_ERRORS, *(error for error in ZIP_ERRORS if error is not OSError), MemoryError)
+
 # The names under which each fact is found; the first is that of the newer files.
 TIME_NAMES = ("t", "ts")
 SCORE_NAMES = ("class_confidence", "confidence")
@@ -63,7 +67,7 @@ def read_records(path: Path) -> np.ndarray:
         with path.open("rb") as stream:
             records = np.load(stream, allow_pickle=False)
             more = len(stream.read(1)) if isinstance(records, np.ndarray) else 0
-    except (ValueError, EOFError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise LabelError(f"{path}: is no readable .npy of boxes ({reason}); copy it again") from None
     if not isinstance(records, np.ndarray) or records.dtype.names is None or records.ndim != 1:
@@ -110,7 +114,11 @@ def table_of_records(
             f"{where}: has no field {', '.join(missing)}; its records of {records.dtype.itemsize} bytes have "
             f"{', '.join(names)}"
         )
-    columns = {name: np.asarray(records[name]) for name in names}
+    used = [time, *NEEDED, *(name for name in (score, "track_id") if name in names)]
+    columns = {name: np.asarray(records[name]) for name in used if name is not None}
+    for name, column in columns.items():
+        if column.ndim != 1 or column.dtype.kind not in "iuf":
+            raise LabelError(f"{where}: field {name} holds {records.dtype[name]}; expected a number in each")
     _refuse_other_bytes(columns, score, where, records.dtype.itemsize)
     xywh = np.column_stack([columns[name].astype(np.float64) for name in ("x", "y", "w", "h")])
     return make_table(

@@ -9,14 +9,13 @@ LEOD, which marks them so. Sources: uzh-rpg/RVT, scripts/genx/preprocess_dataset
 data/genx_utils/labels.py.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from events.errors import LabelError
-from events.labels.bbox_records import TIME_NAMES, records_of_table, table_of_records
+from events.labels.bbox_records import TIME_NAMES, UNREADABLE, records_of_table, table_of_records
 from events.labels.table import PREDICTED, LabelTable
 from events.writers.atomic import atomic_file
 
@@ -57,7 +56,7 @@ def read_rvt(
         with (folder / LABELS).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             records, first = archive[ROWS], archive[FRAMES]
         times = np.load(folder / TIMES, allow_pickle=False)
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise LabelError(
             f"{folder}: {error}; expected {LABELS} with {ROWS} and {FRAMES}, and {TIMES}"
         ) from None

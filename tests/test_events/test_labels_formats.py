@@ -121,6 +121,9 @@ def test_a_class_too_large_for_a_field_is_not_cut(tmp_path):
         write_labels(tmp_path / "a.npy", table, "gen1")
 
 
+TEXT_CLASSES = [("t", "i8"), ("x", "f4"), ("y", "f4"), ("w", "f4"), ("h", "f4"), ("class_id", "S2")]
+
+
 def other_bytes(tmp_path):
     """40-byte records under the header of the 33-byte ones."""
     header = gen1_file(tmp_path / "g.npy").read_bytes()[: -33 * len(ROWS)]
@@ -162,6 +165,10 @@ def named(tmp_path, **changes):
         ),
         (lambda at: (at / "a.npy").write_bytes(b"\x93NUMPY\x01\x00"), r"is no readable \.npy of boxes"),
         (lambda at: np.save(at / "a.npy", np.zeros(2, "i8,f4")), "has no field x, y, w, h, class_id, t"),
+        (
+            lambda at: np.save(at / "a.npy", np.zeros(2, "i8, f4, f4, f4, f4, S2").astype(TEXT_CLASSES)),
+            "field class_id holds .* expected a number in each",
+        ),
         (lambda at: named(at, x=np.nan), "has a coordinate or score that is no finite number"),
         (lambda at: named(at, w=-1), "has a negative width or height"),
         (lambda at: named(at, class_id=2), r"unknown class; known are 0 to 1 \(car, pedestrian\)"),
@@ -357,3 +364,55 @@ def test_unknown_names_and_missing_files(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(LabelError, match=r"a\.jpg: is no label file known here"):
         read_labels(tmp_path / "a.jpg")
+
+
+def yolo_file(path):
+    path.write_text("0 0.5 0.25 0.1 0.5 0.75\n\n0 0.5 0.5 1 1\n")
+    return path
+
+
+def voc_file(path):
+    path.write_text(VOC)
+    return path
+
+
+def annotation_file(path):
+    words = [2, 5, 40, 30, 160, 30, 160, 170, 40, 170, 40, 30]
+    path.write_bytes(struct.pack(f"<{len(words)}h", *words))
+    return path
+
+
+def problem_of(path):
+    try:
+        read_labels(path, sensor_hw=(260, 346))
+    except EventsError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    "write", [gen1_file, mpx_file, dsec_file, voc_file, yolo_file, annotation_file, rvt_sequence]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, write):
+    path = write(tmp_path / "a.npy")
+    rng = np.random.default_rng(0)
+    files = [path] if path.is_file() else sorted(path.rglob("*.np?"))
+    refused = 0
+    for number in range(300):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        damaged = bytearray(whole)
+        at = int(rng.integers(len(whole)))
+        if number % 3 == 0:
+            damaged[at] = int(rng.integers(256))
+        elif number % 3 == 1:
+            del damaged[at : at + int(rng.integers(1, 9))]
+        else:
+            damaged[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        file.write_bytes(damaged)
+        said = problem_of(path)
+        refused += said is not None
+        assert "\n" not in (said or "")
+        file.write_bytes(whole)
+    assert 0 < refused < 300
