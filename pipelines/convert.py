@@ -34,7 +34,7 @@ from snn.training.checkpoint import load_checkpoint
 from snn.training.devices import make_fabric, started_world
 from snn.training.fit import BEST, LAST
 
-# A converted network before fine-tuning: with biases divided by thresholds, and with biases left as they are.
+# A converted network before fine-tuning: with biases rescaled, and with biases left as they are.
 RESCALED, AS_IT_IS = "converted_rescaled", "converted_as_it_is"
 # Frames looked at together while constant calibration sets are looked for.
 BLOCK = 256

@@ -10,7 +10,7 @@ STAGES = {
     "ann": "ANN",
     "quantised": "quantised ANN",
     "converted_as_it_is": "converted, biases as they are",
-    "converted_rescaled": "converted, biases divided by thresholds",
+    "converted_rescaled": "converted, biases rescaled",
     "snn": "SNN, fine-tuned",
 }
 HEAD = ("", "test accuracy", "operations", "energy", "every product counted")

@@ -68,7 +68,7 @@ def test_one_command_runs_every_stage_and_reports_it(finished):
     # All products of the ANN, at 4.6 pJ each.
     assert results["ann"]["dense_energy_uj"] == pytest.approx(4.6e-6 * results["ann"]["dense_macs"])
     page = (folder / "report.html").read_text()
-    assert "converted, biases divided by thresholds" in page
+    assert "converted, biases rescaled" in page
     assert "times less" in page
 
 
