@@ -24,7 +24,7 @@ Format = Annotated[
     typer.Option(help="Format of the label file.", show_default="told by its content"),
 ]
 Like = Annotated[
-    Literal["gen1", "1mpx", "dsec-det", "etram", "pedro"] | None,
+    Literal["gen1", "1mpx", "dsec-det", "etram", "pedro", "shapes"] | None,
     typer.Option(help="Published set whose classes and sensor they are.", show_default=False),
 ]
 LabelSensor = Annotated[

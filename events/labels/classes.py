@@ -36,6 +36,8 @@ LABEL_SETS: dict[str, LabelSet] = {
     ),
     "etram": LabelSet(("pedestrian", "vehicle", "micromobility"), (720, 1280)),
     "pedro": LabelSet(("person",), (260, 346)),
+    # Made by `events synth shapes`, of any size.
+    "shapes": LabelSet(("circle", "square", "triangle"), None, AUTO),
 }
 
 

@@ -154,6 +154,20 @@ def test_the_sheet_of_labels_without_a_recording_or_without_boxes(tmp_path, run)
     assert draw_audits([audit_file(tmp_path / "none_bbox.npy")]).width > 100
 
 
+def test_the_options_name_every_set_and_format():
+    from typing import get_args
+
+    from events.cli import labels as commands
+    from events.labels.classes import LABEL_SETS
+    from events.labels.formats import READERS
+
+    def choices(option):
+        return [name for part in get_args(get_args(option)[0]) for name in get_args(part)]
+
+    assert sorted(choices(commands.Like)) == sorted(LABEL_SETS)
+    assert sorted(choices(commands.Format)) == sorted(READERS)
+
+
 def test_info(run):
     result = run("info", "a_bbox.npy", "--like", "gen1")
     assert result.exit_code == 0, result.output
