@@ -16,7 +16,8 @@ sample: that of an empty scene.
 
 `rvt_compat` follows RVT's `StackedHistogram` instead (Gehrig and Scaramuzza, CVPR 2023, fast mode): one
 frame, part = floor(float32(t - t_first) / float32(t_last - t_first) * float32(n)), at most n - 1, with the
-times of the window's first and last event; counts are bytes that wrap at 256 before they are cut off.
+times of the window's first and last event; counts are bytes that wrap at 256 before they are cut off. Its
+windows include the time at which they end (its scripts/genx/preprocess_dataset.py, `side='right'`).
 
 With `dedup` an event equal in t, x, y and p to the last one of its pixel and polarity is left out, by the
 rule of `events.filters.reference.drop_duplicates`. Equal events have one time, so they lie in one window:
@@ -41,14 +42,14 @@ class WindowEdges(NamedTuple):
 
 
 def window_before(stop_us: int, settings: BinSettings) -> WindowEdges:
-    """Return the bounds of the window that ends at a time.
+    """Return the bounds of the window that ends at a time; with `rvt_compat` that time is in it.
 
     Raises:
         ConfigError: The settings are of no window.
     """
     if settings.split != "window" or settings.window_us is None:
         raise ConfigError(f"split {settings.split!r} has no window before a time; use split 'window'")
-    return WindowEdges(stop_us - settings.window_us, stop_us)
+    return WindowEdges(stop_us - settings.window_us, stop_us + int(settings.rvt_compat or False))
 
 
 def bin_window(
@@ -69,9 +70,9 @@ def bin_window(
     Raises:
         ConfigError: The settings are of no window, the array is no event array, or an event lies outside.
     """
-    start_us, stop_us = window_before(stop_us, settings)
+    start_us, behind_us = window_before(stop_us, settings)
     check_events(events, sensor_hw)
-    kept = events[(events["t"] >= start_us) & (events["t"] < stop_us)]
+    kept = events[(events["t"] >= start_us) & (events["t"] < behind_us)]
     if settings.dedup:
         kept = drop_duplicates(kept)
     n = settings.micro_bins or 1

@@ -40,12 +40,12 @@ def bin_window(
     Raises:
         ConfigError: As the definition, or `out` does not fit.
     """
-    start_us, stop_us = window_before(stop_us, settings)
+    start_us, behind_us = window_before(stop_us, settings)
     if events.dtype != EVENT_DTYPE or events.ndim != 1:
         check_events(events, sensor_hw)
     if settings.dedup:
         check_events(events, sensor_hw)
-        events = EventFilter(FilterSettings(start_us, stop_us, dedup=True), sensor_hw)(events)
+        events = EventFilter(FilterSettings(start_us, behind_us, dedup=True), sensor_hw)(events)
     words = np.ascontiguousarray(events).view(np.int64)
     shape = settings.frame_shape(sensor_hw)
     frames = np.empty(shape, settings.dtype) if out is None else checked_output(out, shape, settings.dtype)
@@ -58,18 +58,18 @@ def bin_window(
     )
     if settings.rvt_compat:
         counts = np.zeros(frames.size, np.uint32)
-        kept = _add_rvt(words, start_us, stop_us, n, plane, cells, counts)
+        kept = _add_rvt(words, start_us, behind_us, n, plane, cells, counts)
         saturated = _wrap(counts, np.uint32(top), frames.reshape(-1))
     else:
-        parts = (settings.frames * n, n, stop_us - start_us)
+        parts = (settings.frames * n, n, behind_us - start_us)
         kind = _ANY if settings.value == "binary" else _COUNT
         flat = frames.reshape(-1)
-        kept, stopped = _add(words, start_us, stop_us, parts, plane, cells, kind, top, flat, _NO_CELLS)
+        kept, stopped = _add(words, start_us, behind_us, parts, plane, cells, kind, top, flat, _NO_CELLS)
         saturated = 0
         if kept >= 0 and stopped:
             over = np.empty(stopped, np.int64)
             flat[:] = 0
-            _add(words, start_us, stop_us, parts, plane, cells, kind, top, flat, over)
+            _add(words, start_us, behind_us, parts, plane, cells, kind, top, flat, over)
             saturated = len(np.unique(over))
     if kept < 0:
         check_events(events, sensor_hw)

@@ -196,7 +196,7 @@ def convert(
     ] = None,
     every_us: Annotated[
         int | None,
-        _option(WINDOWS, "Distance of windows without labels between the others.", default="none"),
+        _option(WINDOWS, "About the distance of windows without labels between the others.", default="none"),
     ] = None,
     min_side: Annotated[
         float | None, _option(WINDOWS, "Mark boxes with a smaller side, in pixels, to be ignored.")

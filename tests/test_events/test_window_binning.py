@@ -195,6 +195,14 @@ def test_rvt_stretches_a_quiet_window_and_wraps(bin_window):
     assert (ours[0, 4, 5, 5], theirs[0, 0, 5, 5]) == (10, 1)
 
 
+@BOTH
+def test_rvt_includes_the_time_at_which_a_window_ends(bin_window):
+    events = events_of((-1, 0, 0, True), (0, 1, 0, True), (50_000, 2, 0, True), (50_001, 3, 0, True))
+    binned = bin_window(events, settings=RVT, sensor_hw=SENSOR_HW, stop_us=50_000)
+    assert binned.frames.sum(axis=(0, 1, 2)).tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
+    assert binned.t_edges_us.tolist() == [0, 50_001]
+
+
 @given(seed=st.integers(0, 2**32 - 1), span=st.integers(1, 50_000), bins=st.integers(1, 12))
 def test_rvt_bins_round_as_torch_does(seed, span, bins):
     """Whole tensors are divided in float32, which puts some times into another bin than exact division."""

@@ -81,11 +81,12 @@ def test_a_label_without_boxes_is_a_window():
 
 
 def test_regular_windows_lie_between_labels():
-    rules = WindowRules(window_us=50, every_us=50, tolerance_us=5)
-    plan = plan_windows(labels_at(103, 250), rules, sensor_hw=SENSOR_HW)
-    assert plan.stop_us.tolist() == [103, 150, 200, 250]
-    assert plan.why.tolist() == [LABEL, REGULAR, REGULAR, LABEL]
-    assert "has no label" in plan.explain(150)
+    """Of the 147 us between the first two, three parts; the last gap of 30 us has none."""
+    rules = WindowRules(window_us=50, every_us=50)
+    plan = plan_windows(labels_at(103, 250, 280), rules, sensor_hw=SENSOR_HW)
+    assert plan.stop_us.tolist() == [103, 152, 201, 250, 280]
+    assert plan.why.tolist() == [LABEL, REGULAR, REGULAR, LABEL, LABEL]
+    assert "has no label: about 50 us from the windows beside it" in plan.explain(152)
 
 
 def test_boxes_are_cut_down_marked_and_left_out():
@@ -126,7 +127,7 @@ def test_every_window_and_label_time_has_its_reason(times, grid, every, negative
 
 
 def test_plans_are_joined_recording_after_recording():
-    rules = WindowRules(window_us=10, every_us=50, tolerance_us=5)
+    rules = WindowRules(window_us=10, every_us=50)
     plans = [plan_windows(labels_at(*times), rules, sensor_hw=SENSOR_HW) for times in ((50, 150), (7,))]
     joined = join_plans(plans, rules)
     assert joined.recording.tolist() == [0, 0, 0, 1]

@@ -6,8 +6,8 @@
         timestamps_us.npy              where each of the F windows ends
         objframe_idx_2_repr_idx.npy    the window of each labelled frame
 
-A sample is the window of a labelled frame; its time is where the window ends, which may be some milliseconds
-from the frame's. Classes are those of Gen1 where the sensor has 240 rows, else the first three of 1Mpx.
+A sample is the window of a labelled frame; its time is where the window ends. Classes are those of Gen1 where
+the sensor has 240 rows, else the first three of 1Mpx.
 Source: uzh-rpg/RVT, scripts/genx/preprocess_dataset.py and data/genx_utils/sequence_base.py.
 """
 

@@ -8,14 +8,15 @@ A window ends at a time and holds the `window_us` before it. Windows end
   1Mpx, tolerance_us 2,000; Gehrig and Scaramuzza, CVPR 2023, scripts/genx/preprocess_dataset.py.)
 - with `negatives_us`, at multiples of it inside the labels' coverage, where no label time is nearer than
   `window_us`: windows known to be empty, legal samples without boxes.
-- with `every_us`, at multiples of it between the first and the last label time, where no other window ends
-  within `tolerance_us`: windows of which nothing is known, for networks that go through a recording in order.
+- with `every_us`, between each two of these, evenly and about that far apart: windows of which nothing is
+  known, for networks that go through a recording in order. (RVT's, but for those before the first label.)
 
 Boxes are cut down to the sensor, and left out where nothing of them remains. Those that are too small, or too
 wide, stay and are marked `ignore`: a detection of one is neither right nor wrong.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class WindowRules:
         grid_us: Distance of label times; None takes all.
         tolerance_us: How far a label time may be off the grid.
         negatives_us: Distance of windows known to be empty; None takes none.
-        every_us: Distance of windows of which nothing is known; None takes none.
+        every_us: Distance of windows of which nothing is known, about; None takes none.
         min_side_px: Boxes with a smaller side are marked, in pixels of the sensor.
         min_diagonal_px: Boxes with a smaller diagonal are marked, in pixels of the sensor.
         max_width: Boxes wider than this share of the sensor are marked.
@@ -128,7 +129,7 @@ class WindowPlan:
             LABEL: f"ends at a label time, {int(self.box_ptr[i, 1] - self.box_ptr[i, 0])} boxes",
             NEGATIVE: f"is known to be empty: a multiple of {rules.negatives_us} us in the coverage, "
             f"no label within {rules.window_us} us",
-            REGULAR: f"has no label: a multiple of {rules.every_us} us between labels",
+            REGULAR: f"has no label: about {rules.every_us} us from the windows beside it",
         }
         return f"window [{stop_us - rules.window_us}, {stop_us}) us {reason[int(self.why[i])]}"
 
@@ -181,7 +182,7 @@ def plan_windows(
     fate = _fates(label_t, rules)
     kept_t = label_t[fate == KEPT]
     negative_t = _negatives(labels, label_t, rules)
-    regular_t = _regular(label_t, np.concatenate([kept_t, negative_t]), rules)
+    regular_t = _regular(np.concatenate([kept_t, negative_t]), rules)
     stop_us = np.concatenate([kept_t, negative_t, regular_t]).astype(np.int64)
     why = np.repeat(
         np.array([LABEL, NEGATIVE, REGULAR], np.uint8), [len(kept_t), len(negative_t), len(regular_t)]
@@ -227,14 +228,16 @@ def _negatives(labels: LabelTable, label_t: np.ndarray, rules: WindowRules) -> n
     return times[_distance(times, label_t) >= rules.window_us]
 
 
-def _regular(label_t: np.ndarray, taken: np.ndarray, rules: WindowRules) -> np.ndarray:
-    """Return the ends of windows between the first and the last label of which nothing is known, int64."""
-    every = rules.every_us
-    if every is None or len(label_t) == 0:
+def _regular(taken: np.ndarray, rules: WindowRules) -> np.ndarray:
+    """Return the ends of windows of which nothing is known, evenly between those taken, int64."""
+    if rules.every_us is None:
         return np.empty(0, np.int64)
-    first, last = max(int(label_t[0]), rules.first_us), int(label_t[-1])
-    times = np.arange(-(-first // every), last // every + 1, dtype=np.int64) * every
-    return times[_distance(times, np.sort(taken)) > rules.tolerance_us]
+    ends = np.sort(taken).tolist()
+    between = []
+    for start, stop in pairwise(ends):
+        steps = max(1, round((stop - start) / rules.every_us))
+        between.append(start + (stop - start) * np.arange(1, steps, dtype=np.int64) // steps)
+    return np.concatenate(between) if between else np.empty(0, np.int64)
 
 
 def _distance(times: np.ndarray, others: np.ndarray) -> np.ndarray:
