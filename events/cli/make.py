@@ -137,6 +137,62 @@ def synth_digits(
     say(f"wrote {dst}")
 
 
+@synth_app.command("shapes")
+@errors_as_lines
+def synth_shapes(
+    dst: Annotated[Path, typer.Argument(help="Folder to write, in Gen1's layout.", show_default=False)],
+    recordings: Annotated[int | None, typer.Option(help="How many recordings.", show_default="40")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of a recording in seconds.", show_default="2.5")
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width of the sensor in pixels.", show_default="96 128"),
+    ] = None,
+    label_hz: Annotated[
+        float | None, typer.Option(help="Labels of each object per second.", show_default="20")
+    ] = None,
+    objects: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Fewest and most objects of a recording.", show_default="1 4"),
+    ] = None,
+    noise_hz: Annotated[
+        float | None, typer.Option(help="Noise events of a pixel per second.", show_default="0.5")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed makes the same bytes.", show_default="0")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 1 works in this one.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a running Dask cluster, such as tcp://host:8786.")
+    ] = None,
+) -> None:
+    """Make recordings of moving circles, squares and triangles with exact boxes, for `events convert shapes`.
+
+    [bold]Example[/bold]
+
+    events synth shapes shapes --recordings 40 --workers 2
+    """
+    from dataclasses import replace
+
+    from events.synth.shapes import ShapeSettings, write_shapes
+
+    defaults = ShapeSettings()
+    given: dict[str, Any] = {"recordings": recordings, "objects": objects, "seed": seed}
+    if seconds is not None:
+        given["duration_us"] = round(seconds * 1e6 / defaults.step_us) * defaults.step_us
+    if label_hz is not None:
+        if not label_hz > 0:
+            raise stop(f"--label-hz must be above 0, got {label_hz}", code=EXIT_USAGE)
+        given["label_us"] = round(1e6 / label_hz)
+    sensor = {"sensor_hw": size, "noise_rate_hz": noise_hz}
+    given["sensor"] = replace(defaults.sensor, **{k: v for k, v in sensor.items() if v is not None})
+    settings = replace(defaults, **{key: value for key, value in given.items() if value is not None})
+    with ProgressBar("simulating") as bar:
+        write_shapes(dst, settings, workers=workers, scheduler=scheduler, progress=bar.show)
+    say(f"wrote {dst}")
+
+
 @synth_app.command("digit-pictures")
 @errors_as_lines
 def synth_digit_pictures(

@@ -6,18 +6,17 @@ part of Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI Ma
 `<class>/digits_<class>_<number>.aedat` with the classes zero to nine.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from events.errors import ConfigError, StoreError
+from events.errors import ConfigError
 from events.parallel import run_jobs
+from events.synth.folder import claim_folder
 from events.synth.motion import MotionSettings, closed_loops
 from events.synth.sensor import Pixels, SensorSettings, draw_pixels, record_moving_picture
 from events.writers.registry import write_recording
@@ -112,7 +111,14 @@ def write_digits(
     """
     settings = settings or DigitSettings()
     _digit_images()
-    _claim_folder(dst, settings)
+    claim_folder(
+        dst,
+        {"recording_version": RECORDING_VERSION} | asdict(settings),
+        note=SETTINGS_FILE,
+        growing="per_class",
+        folders=CLASS_NAMES,
+        may_hold=True,
+    )
     every = [(label, number) for number in range(settings.per_class) for label in range(len(CLASS_NAMES))]
     missing = [one for one in every if not (dst / recording_path(*one)).exists()]
     done = len(every) - len(missing)
@@ -216,34 +222,3 @@ def _digit_images() -> tuple[np.ndarray, ...]:
 def _chip(sensor: SensorSettings, seed: int) -> Pixels:
     """Return the thresholds of the one chip that makes all recordings of a seed."""
     return draw_pixels(sensor, np.random.default_rng([seed, len(CLASS_NAMES)]))
-
-
-def _claim_folder(dst: Path, settings: DigitSettings) -> None:
-    """Make the folders and note the settings there; refuse a folder made with other settings."""
-    wanted = {"recording_version": RECORDING_VERSION} | json.loads(json.dumps(asdict(settings)))
-    note = dst / SETTINGS_FILE
-    try:
-        for name in CLASS_NAMES:
-            (dst / name).mkdir(parents=True, exist_ok=True)
-        if note.exists():
-            _compare_settings(dst, json.loads(note.read_text(encoding="utf-8")), wanted)
-        temporary = note.with_name(f"{SETTINGS_FILE}.tmp")
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(note)
-    except OSError as error:
-        raise StoreError(f"{dst}: cannot be written ({error.strerror}); choose another folder") from error
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{note}: is no longer JSON ({error}); remove the folder {dst}") from error
-
-
-def _compare_settings(dst: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise ConfigError unless recordings of the wanted settings may be added to those found.
-
-    More recordings of each digit may be: the first ones stay the same.
-    """
-    differing = [key for key in wanted if key != "per_class" and found.get(key) != wanted[key]]
-    if found.get("per_class", 0) > wanted["per_class"]:
-        differing.append("per_class")
-    if differing:
-        said = "; ".join(f"{key} is {found.get(key)}, asked for {wanted[key]}" for key in differing)
-        raise ConfigError(f"{dst}: made with other settings ({said}); choose another folder or remove it")
