@@ -7,8 +7,8 @@ import typer
 from pipelines.cli.about import doctor, experiments
 from pipelines.cli.classify import classify
 from pipelines.cli.convert import convert
-from pipelines.cli.detect_stream import stream
 from pipelines.cli.detect import detect
+from pipelines.cli.detect_stream import stream
 from pipelines.cli.runs import evaluate, export, report
 
 app = typer.Typer(

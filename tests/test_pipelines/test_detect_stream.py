@@ -6,6 +6,7 @@ import signal
 import threading
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_times_rise_and_latency_is_recorded(network, file, tmp_path):
     files = files_in(tmp_path, latency=tmp_path / "latency.png")
     summary = detect_stream(network, open_recording(file), side_by_side(), files)
     times = [line["t_us"] for line in lines_of(tmp_path)]
-    assert all(b > a for a, b in zip(times, times[1:], strict=False))
+    assert all(b > a for a, b in pairwise(times))
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     for name in ("decode", "encode", "forward", "nms"):
         found = summary["parts_ms"][name]
@@ -197,7 +198,7 @@ def test_in_real_time_a_slow_network_is_late_or_drops_or_widens(network, file, t
         assert sum(line["joined"] for line in lines) == 10
         assert summary["joined_windows"] == 10 - len(lines) > 4
         assert sum(line["events"] for line in lines) == 60_000
-        assert all(b["start_us"] == a["t_us"] for a, b in zip(lines, lines[1:], strict=False))
+        assert all(b["start_us"] == a["t_us"] for a, b in pairwise(lines))
 
 
 def test_windows_of_events(network, file, tmp_path):
@@ -222,7 +223,7 @@ def test_a_film_shows_every_window_and_its_boxes(network, file, tmp_path):
         assert pictures.info["duration"] == 30
         pixels = np.asarray(pictures.convert("RGB"))
     scale = 480 // 64
-    (x0, y0, x1, y1), number = line["boxes"][0]["xyxy"], line["boxes"][0]["class_id"]
+    (_, y0, x1, y1), number = line["boxes"][0]["xyxy"], line["boxes"][0]["class_id"]
     rgb = [(0, 158, 115), (204, 121, 167), (230, 159, 0)][number]
     right, top, bottom = (round(value * scale) for value in (x1, y0, y1))
     # The far edge of the surest box, but for where words or other boxes lie over it.

@@ -1,6 +1,7 @@
 """Cutting a recording into windows, and what is done with windows that wait; no network."""
 
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_windows_of_events_follow_on_one_another(file):
     events = open_recording(file).read()
     assert [len(window.events) for window in windows] == [7_000] * 8 + [4_000]
     assert same(np.concatenate([window.events for window in windows]), events)
-    assert all(b.start_us == a.stop_us for a, b in zip(windows, windows[1:], strict=False))
+    assert all(b.start_us == a.stop_us for a, b in pairwise(windows))
     assert windows[-1].stop_us == int(events["t"][-1]) + 1
 
 
@@ -68,7 +69,7 @@ def test_ends_rise_whatever_the_clock_does(tmp_path, cut):
     path = recorded(tmp_path / "leaps.npz", events)
     windows, counts = windows_of(path, cut)
     stops = [window.stop_us for window in windows]
-    assert all(b > a for a, b in zip(stops, stops[1:], strict=False))
+    assert all(b > a for a, b in pairwise(stops))
     # None is lost without being counted, and every event of a window is where its window says.
     assert counts.events == len(events)
     assert counts.windows_back > 0
