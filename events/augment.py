@@ -6,7 +6,7 @@ thread, the process or an interruption. All frames of a sample go through the sa
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -130,6 +130,65 @@ def _shift(key: np.uint64, number: int, largest: int) -> int:
     return int(_unit(key, number) * (2 * largest + 1)) - largest
 
 
+class Geometry(NamedTuple):
+    """What a sample's pixels go through, in this order.
+
+    Attributes:
+        flip: Whether it is mirrored left and right.
+        turn: Radians by which it is turned about the centre.
+        scale: How much it is enlarged about the centre.
+        dy, dx: How far it is moved down and right, in pixels.
+    """
+
+    flip: bool
+    turn: float
+    scale: float
+    dy: int
+    dx: int
+
+
+def drawn_geometry(sample: int, *, settings: AugmentSettings, seed: int, epoch: int) -> Geometry:
+    """Return what `augment_batch` does to the pixels of a sample, for what has to follow them, such as boxes.
+
+    Args:
+        sample: Number of the sample in the store.
+        settings: What may change.
+        seed: Seed of the run, at least 0.
+        epoch: Epoch, from 0.
+    """
+    numbers = np.array([seed, epoch, sample], np.uint64)
+    angle = np.deg2rad(settings.rotate_deg)
+    return Geometry(*_drawn(numbers, settings.flip, settings.roll_px, angle, settings.zoom))
+
+
+@njit(cache=True, nogil=True)
+def _drawn(
+    numbers: np.ndarray, flip_share: float, roll_px: int, angle: float, zoom: float
+) -> tuple[bool, float, float, int, int]:
+    """Draw the fields of a `Geometry` for seed, epoch and sample."""
+    return _geometry(_key(numbers[0], numbers[1], numbers[2]), flip_share, roll_px, angle, zoom)
+
+
+@njit(cache=True, nogil=True)
+def _key(seed: np.uint64, epoch: np.uint64, sample: np.uint64) -> np.uint64:
+    """Return a sample's stream of draws in an epoch.
+
+    Mixed once for each number, so that neighbouring seeds, epochs and samples share no stream.
+    """
+    return _mixed(_mixed(_mixed(seed) ^ epoch) ^ sample)
+
+
+@njit(cache=True, nogil=True)
+def _geometry(
+    key: np.uint64, flip_share: float, roll_px: int, angle: float, zoom: float
+) -> tuple[bool, float, float, int, int]:
+    """Draw the fields of a `Geometry`."""
+    flip = _unit(key, 0) < flip_share
+    dy, dx = _shift(key, 1, roll_px), _shift(key, 2, roll_px)
+    turn, scale = (2 * _unit(key, 4) - 1) * angle, 1 + (2 * _unit(key, 5) - 1) * zoom
+    return flip, turn, scale, dy, dx
+
+
 @njit(cache=True, nogil=True)
 def _copy(pixels: np.ndarray, out: np.ndarray) -> None:
     """Copy neighbouring pixels."""
@@ -240,14 +299,11 @@ def _augment_batch(
     resampled = angle > 0 or zoom > 0
     lookup = np.empty(H * W, np.int32)
     for b in range(len(rows)):
-        # Mixed once for each number, so that neighbouring seeds, epochs and samples share no stream.
-        key = _mixed(_mixed(_mixed(seed) ^ epoch) ^ np.uint64(samples[b]))
-        flip = _unit(key, 0) < flip_share
-        dy, dx = _shift(key, 1, roll_px), _shift(key, 2, roll_px)
+        key = _key(seed, epoch, np.uint64(samples[b]))
+        flip, turn, scale, dy, dx = _geometry(key, flip_share, roll_px, angle, zoom)
         threshold = np.uint64(_unit(key, 3) * drop * 2.0**16)
         looked_up = flip or resampled
         if looked_up:
-            turn, scale = (2 * _unit(key, 4) - 1) * angle, 1 + (2 * _unit(key, 5) - 1) * zoom
             _fill_lookup(lookup, H, W, dy, dx, wrap, flip, turn, scale)
         number = np.uint64(16)
         for t in range(T):

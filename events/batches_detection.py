@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from events.augment import UNCHANGED
+from events.augment_windows import check_window_augment, moved_boxes
 from events.batches import Feed, FeedSettings
-from events.errors import ConfigError
-from events.store.detection import DetectionStore
+from events.store.detection import BoxesOfWindow, DetectionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,15 @@ class DetectionFeed:
             store: Where the windows are.
             indices: Numbers of the windows in the store, shape [M]. Windows of which nothing is known
                 come without boxes, as empty ones do; `DetectionStore.indices` leaves them out.
-            settings: How they become batches.
+            settings: How they become batches. Boxes follow their frames through flip, roll_px and zoom of
+                `augment`, by the same draw; those that are moved out are left out, and those of which
+                little is left are marked to be ignored.
             device: Where batches are delivered.
 
         Raises:
-            ConfigError: As `Feed`, or the frames would be moved without their boxes.
+            ConfigError: As `Feed`, or the boxes could not follow what is done to the frames.
         """
-        if settings.augment != UNCHANGED:
-            raise ConfigError(
-                f"{store.path}: augment of FeedSettings moves frames but not their boxes; leave it out"
-            )
+        check_window_augment(settings.augment, str(store.path))
         self.store = store
         self.settings = settings
         self.device = torch.device(device)
@@ -110,16 +109,33 @@ class DetectionFeed:
             StoreError: A window could not be read; names the batch.
         """
         for batch in self._feed:
-            yield self._with_boxes(batch.frames, batch.index)
+            yield self._with_boxes(batch.frames, batch.index, self._feed.epoch)
 
-    def _with_boxes(self, frames: Tensor, index: Tensor) -> DetectionBatch:
-        found = [self.store.boxes_of(number) for number in index.tolist()]
+    def _with_boxes(self, frames: Tensor, index: Tensor, epoch: int) -> DetectionBatch:
+        found = [self._boxes_of(number, epoch) for number in index.tolist()]
         return DetectionBatch(
             frames=frames,
             boxes=[self._tensor(boxes.xyxy, torch.float32) for boxes in found],
             labels=[self._tensor(boxes.class_id.astype(np.int64), torch.int64) for boxes in found],
             ignore=[self._tensor(boxes.ignore, torch.bool) for boxes in found],
             index=index,
+        )
+
+    def _boxes_of(self, window: int, epoch: int) -> BoxesOfWindow:
+        """Return the boxes of a window where they are in its augmented frames."""
+        found = self.store.boxes_of(window)
+        if self.settings.augment == UNCHANGED:
+            return found
+        xyxy, seen, ignore = moved_boxes(
+            found.xyxy,
+            window=window,
+            settings=self.settings.augment,
+            seed=self.settings.seed,
+            epoch=epoch,
+            frame_hw=self.store.frame_hw,
+        )
+        return BoxesOfWindow(
+            xyxy[seen], found.class_id[seen], found.track_id[seen], (found.ignore | ignore)[seen]
         )
 
     def _tensor(self, values: np.ndarray, dtype: torch.dtype) -> Tensor:
