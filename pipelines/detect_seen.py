@@ -13,6 +13,8 @@ from snn.metrics.detection.columns import overlaps
 
 # Windows shown of each kind, and windows of the recording that is animated.
 SHOWN_WORST = 8
+# Of them, of one recording at most: its windows are alike.
+OF_RECORDING = 2
 CLIP_WINDOWS = 80
 # A box is missed, and a detection is a false alarm, where none of its class overlaps it by so much.
 LEAST_OVERLAP = 0.5
@@ -50,7 +52,8 @@ def worst_windows(
     store: DetectionStore, indices: np.ndarray, found: Mapping[int, Detections], *, least_score: float
 ) -> tuple[list[int], list[int]]:
     """Return windows with the largest boxes missed, and with the surest false alarms, worst first."""
-    missed, alarmed = [], []
+    missed: list[tuple[float, int]] = []
+    alarmed: list[tuple[float, int]] = []
     for index in indices.tolist():
         truth, detections = store.boxes_of(index), found[index]
         scores, labels = detections.scores.numpy(), detections.labels.numpy()
@@ -65,7 +68,17 @@ def worst_windows(
         false = ~(shared & (same | truth.ignore[:, None])).any(axis=0)
         if false.any():
             alarmed.append((-float(scores[sure][false].max()), index))
-    return tuple([index for _, index in sorted(found_)[:SHOWN_WORST]] for found_ in (missed, alarmed))  # type: ignore[return-value]
+    return _shown(store, missed), _shown(store, alarmed)
+
+
+def _shown(store: DetectionStore, worst: list[tuple[float, int]]) -> list[int]:
+    """Return the windows to show of those given with their rank, of no recording too many."""
+    shown: list[int] = []
+    for _, index in sorted(worst):
+        of_recording = sum(store.recording[other] == store.recording[index] for other in shown)
+        if of_recording < OF_RECORDING and len(shown) < SHOWN_WORST:
+            shown.append(index)
+    return shown
 
 
 def _clip(store: DetectionStore, indices: np.ndarray) -> list[int]:
