@@ -1,1 +1,1 @@
-"""Object detection: boxes, the grid of predictions, its loss, and which detections are kept."""
+"""Object detection: from frames to boxes, their loss, and which of them are kept."""

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from snn.detection.anchor_fit import Coverage, fit_anchors
-from snn.detection.anchors import AnchorSet, place_cells, ssd_snn_anchors, strides_of, usual_anchors
+from snn.detection.anchors import (
+    SSD_SNN_RATIOS,
+    AnchorSet,
+    place_cells,
+    ssd_snn_anchors,
+    strides_of,
+    usual_anchors,
+)
 from snn.detection.blocks import Hw
 from snn.detection.box_code import CELL_WEIGHTS, SSD_WEIGHTS, Weights
 from snn.detection.dense_head import DenseHead
@@ -275,7 +282,7 @@ def build_detector(
         anchors is None
         and settings.head == "ssd"
         and settings.order == "norm_first"
-        and len(settings.extras) == 3
+        and len(settings.strides) + len(settings.extras) == len(SSD_SNN_RATIOS)
     ):
         anchors = ssd_snn_anchors(input_hw)
     detector = Detector(

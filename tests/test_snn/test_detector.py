@@ -322,7 +322,7 @@ def test_anchors_are_fitted_to_its_maps_and_saved_with_its_weights():
         fit_detector_anchors(replace(SMALL, strides=(16,)), boxes, labels, input_hw=HW, classes=3)
 
 
-@pytest.mark.parametrize("kind", ["vgg11", "mobilenet", "anchor_free", "ssd_snn"])
+@pytest.mark.parametrize("kind", ["vgg11", "mobilenet", "anchor_free", "grid", "ssd_snn"])
 def test_what_it_costs_can_be_counted(kind):
     frames = random_frames(samples=2)
     detector = settled(build(KINDS[kind]), frames)
