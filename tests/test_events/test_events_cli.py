@@ -23,7 +23,9 @@ from events.cli.program import app
 from events.convert import convert as run_convert
 from events.recording import ReadOptions
 from events.store.attributes import read_attributes
+from events.store.detection import open_detection_store
 from events.store.reader import open_store
+from events.synth.shapes import settings_of
 from events.writers.registry import write_recording
 
 
@@ -72,7 +74,10 @@ def test_module_is_the_program():
 
 @pytest.mark.parametrize(
     "command",
-    ["convert", "cat", "diff", "info", "check", "view", "mat", "datasets", "download", "synth digits"],
+    [
+        *("convert", "cat", "diff", "info", "check", "view", "mat", "datasets", "download", "synth digits"),
+        "synth shapes",
+    ],
 )
 def test_every_command_has_an_example(run, command):
     result = run(*command.split(), "--help")
@@ -322,6 +327,32 @@ def test_synthetic_digits_convert(run, tmp_path):
     assert stored.class_names[:2] == ("zero", "one")
     assert stored.counts() == {"ok": 20, "failed": 0, "missing": 0}
     assert run("check", "digits-4count.zarr", "--against", "digits").exit_code == 0
+
+
+def test_synthetic_shapes_are_as_asked(run, tmp_path):
+    options = "--recordings 2 --seconds 0.06 --size 40 60 --label-hz 50 --objects 2 3 --noise-hz 0 --seed 7"
+    result = run("synth", "shapes", "shapes", *options.split())
+    assert result.exit_code == 0, result.output
+    made = settings_of(tmp_path / "shapes")
+    assert (made.recordings, made.duration_us, made.label_us, made.objects, made.seed) == (
+        *(2, 60_000, 20_000, (2, 3), 7),
+    )
+    assert (made.sensor.sensor_hw, made.sensor.noise_rate_hz) == ((40, 60), 0)
+    assert "40 x 60 (height x width)" in run("info", "shapes/train/shapes_0000_td.dat").stdout
+    assert run("synth", "shapes", "shapes", "--label-hz", 0).exit_code == 2
+    refused = run("synth", "shapes", "shapes", *options.split()[:-1], 8)
+    assert "made with other settings (seed is 7, asked for 8)" in refused.stderr
+
+
+def test_synthetic_shapes_convert(run, tmp_path):
+    options = "--recordings 3 --seconds 0.1 --size 40 60 --objects 3 3"
+    assert run("synth", "shapes", "shapes", *options.split()).exit_code == 0
+    result = run("convert", "shapes", "shapes", "shapes.zarr", "--workers", 1)
+    assert result.exit_code == 0, result.output
+    stored = open_detection_store(tmp_path / "shapes.zarr")
+    assert stored.class_names == ("circle", "square", "triangle")
+    assert stored.sensor_hw == (40, 60)
+    assert [len(stored.indices(split)) for split in ("train", "validation", "test")] == [2, 2, 2]
 
 
 def test_interrupt_keeps_shards_and_says_how_to_continue(tmp_path):
