@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from events.augment_windows import check_window_augment
 from events.batches import FeedSettings
 from events.batches_detection import DetectionFeed
 from events.store.detection import DetectionStore, open_detection_store
@@ -113,6 +114,7 @@ def _prepare(
     store = _store_of_run(folder) if resume else prepare_detection_store(experiment.data, display)
     windows = split_windows(store, experiment.data, seed=experiment.seed)
     _train_settings(experiment, windows).check_samples(len(windows.train), store.path)
+    check_window_augment(experiment.augment, str(store.path))
     if resume:
         anchors = anchors_of_run(folder)
     else:
@@ -267,6 +269,7 @@ def _train_settings(experiment: DetectExperiment, windows: WindowSplit) -> FeedS
         seed=experiment.seed,
         # A last batch of one or two windows would spoil the statistics of batch norm.
         drop_last=len(windows.train) >= experiment.training.batch_size,
+        augment=experiment.augment,
         cache=experiment.data.cache,
     )
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from events.augment import AugmentSettings
 from events.batches import Cache
 from events.binning.settings import PRESETS, BinSettings
 from events.datasets.detection.windows import WindowRules
@@ -107,7 +108,7 @@ class DetectExperiment:
         description: What it is, in one line.
         seed: Decides weights, anchors, order, augmentation and the validation split.
         data: Which recordings, and how their windows become frames.
-        augment: What a training window and its boxes go through.
+        augment: What a training window and its boxes go through: flip, roll_px, zoom and drop.
         detector: Which detector.
         training: How it is trained; the best epoch is that of the highest mAP.
         evaluation: How detections are scored.
@@ -117,6 +118,7 @@ class DetectExperiment:
     description: str = ""
     seed: int = 0
     data: DetectionData = field(default_factory=DetectionData)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     training: TrainSettings = field(default_factory=TrainSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)

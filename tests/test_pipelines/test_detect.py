@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from events.errors import StoreError
+from events.errors import ConfigError, StoreError
 from pipelines.detect import load_best_detector, read_detection, run_detect
 from pipelines.detect_data import prepare_detection_store, split_windows
 from pipelines.detect_settings import load_detection
@@ -46,6 +46,11 @@ size_share = [0.4, 0.7]
 
 [data.shapes.sensor]
 sensor_hw = [48, 64]
+
+[augment]
+flip = 0.5
+roll_px = 3
+zoom = 0.1
 
 [detector]
 executor = "reference"
@@ -293,6 +298,13 @@ def test_data_that_is_not_there_or_has_no_boxes(tmp_path):
     (tmp_path / "no.zarr" / "zarr.json").write_text("{}")
     with pytest.raises(StoreError):
         prepare_detection_store(replace(data, source=str(tmp_path / "no.zarr")), Silent())
+
+
+def test_augmentation_that_boxes_cannot_follow_is_refused(experiment, tmp_path):
+    turned = replace(experiment, augment=replace(experiment.augment, rotate_deg=5.0))
+    with pytest.raises(ConfigError, match="rotate_deg"):
+        run_detect(turned, tmp_path / "turned", display=Silent())
+    assert not (tmp_path / "turned").exists()
 
 
 def test_several_processes_are_refused(experiment_file):
