@@ -113,12 +113,12 @@ class AugmentedBoxes(NamedTuple):
 
     Attributes:
         xyxy: Cut at the frame's edge, of the type given, shape [n, 4].
-        index: Which of the boxes given each is, int64 [n].
+        kept: Which of the boxes given each is, int64 [n].
         ignore: Whether less than `least_share` of its area is left, bool [n].
     """
 
     xyxy: np.ndarray
-    index: np.ndarray
+    kept: np.ndarray
     ignore: np.ndarray
 
 
@@ -248,8 +248,8 @@ def augmented_boxes(xyxy: np.ndarray, drawn: BoxAugmentation) -> AugmentedBoxes:
     placed = placed * drawn.scale + [drawn.dx, drawn.dy, drawn.dx, drawn.dy]
     cut = clip_boxes(placed, sensor_hw=drawn.sensor_hw)
     area, left = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (placed, cut))
-    index = np.flatnonzero(left > 0)
-    return AugmentedBoxes(cut[index].astype(xyxy.dtype), index, left[index] < drawn.least_share * area[index])
+    kept = np.flatnonzero(left > 0)
+    return AugmentedBoxes(cut[kept].astype(xyxy.dtype), kept, left[kept] < drawn.least_share * area[kept])
 
 
 def _sources(pixels: int, scale: float, shift: float) -> np.ndarray:

@@ -185,7 +185,7 @@ def synth_shapes(
         if not label_hz > 0:
             raise stop(f"--label-hz must be above 0, got {label_hz}", code=EXIT_USAGE)
         given["label_us"] = round(1e6 / label_hz)
-    sensor = {"sensor_hw": size, "noise_rate_hz": noise_hz}
+    sensor: dict[str, Any] = {"sensor_hw": size, "noise_rate_hz": noise_hz}
     given["sensor"] = replace(defaults.sensor, **{k: v for k, v in sensor.items() if v is not None})
     settings = replace(defaults, **{key: value for key, value in given.items() if value is not None})
     with ProgressBar("simulating") as bar:

@@ -18,10 +18,10 @@ CLASS_NAMES = tuple(EDGES)
 GRID_POINTS = 64
 
 
-def apothem(edges: int, size_px: np.ndarray) -> np.ndarray:
+def apothem(edges: int, size_px: np.ndarray | float) -> np.ndarray:
     """Return the distance of the edges from the middle, for a circle its radius; in pixels."""
-    half = np.asarray(size_px) / 2
-    return half if edges == 0 else half * np.sqrt(np.pi / (edges * np.tan(np.pi / edges)))
+    share = 1.0 if edges == 0 else np.sqrt(np.pi / (edges * np.tan(np.pi / edges)))
+    return np.asarray(size_px) / 2 * share
 
 
 def edge_directions(edges: int, angle: float) -> np.ndarray:
@@ -49,7 +49,7 @@ def distance_outside(edges: int, size_px: float, angle: float, dx: np.ndarray, d
         beyond = np.sqrt(dx * dx + dy * dy)
     else:
         beyond = np.maximum.reduce([dx * x + dy * y for x, y in edge_directions(edges, angle).tolist()])
-    return np.asarray(beyond - apothem(edges, np.float64(size_px)))
+    return np.asarray(beyond - apothem(edges, size_px))
 
 
 def half_extents(edges: int, size_px: np.ndarray, angle: np.ndarray) -> np.ndarray:

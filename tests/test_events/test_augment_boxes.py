@@ -128,13 +128,13 @@ def test_an_enlarged_pixel_is_a_square_and_a_reduced_one_may_be_lost():
 def test_boxes_beyond_the_frame_are_left_out_and_cut_ones_marked():
     boxes = np.array([[0, 0, 10, 4], [12, 0, 16, 4], [0, 10, 4, 14], [15, 0, 19, 4]], np.float32)
     moved = augmented_boxes(boxes, BoxAugmentation(HW, dx=-8, dy=0, least_share=0.3))
-    assert moved.index.tolist() == [0, 1, 3]
+    assert moved.kept.tolist() == [0, 1, 3]
     assert moved.xyxy.tolist() == [[0, 0, 2, 4], [4, 0, 8, 4], [7, 0, 11, 4]]
     assert moved.ignore.tolist() == [True, False, False]  # 2 of 10 columns are left
     assert moved.xyxy.dtype == np.float32
     none = augmented_boxes(np.zeros((0, 4), np.float32), BoxAugmentation(HW, flip=True, scale=2.0))
     assert none.xyxy.shape == (0, 4)
-    assert len(none.index) == 0
+    assert len(none.kept) == 0
 
 
 def test_time_is_stretched_from_the_end_of_the_window():
