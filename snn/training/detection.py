@@ -80,8 +80,10 @@ class DetectionTask:
         return [
             _Part(
                 batch.frames[:, chosen],
-                *([of_all[i] for i in chosen] for of_all in (batch.boxes, batch.labels, batch.ignore)),
-                index=batch.index[chosen],
+                [batch.boxes[i] for i in chosen],
+                [batch.labels[i] for i in chosen],
+                [batch.ignore[i] for i in chosen],
+                batch.index[chosen],
             )
             for chosen in (part.tolist() for part in torch.arange(len(batch.boxes)).tensor_split(count))
         ]
