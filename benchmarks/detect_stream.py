@@ -9,7 +9,7 @@ can be, every box counts whatever its score. Windows are 50 ms, neurons go on fr
 written as CSV. `--scale 4` makes frames of 160 x 120 pixels.
 
 Memory is that of the process (resident set), looked at ten times a second; "first" is its median over the
-first tenth of the time after the first five seconds, "last" over the last tenth, and "most" its largest value.
+first tenth of the time after the first five seconds, "last" over the last tenth, "most" its largest value.
 
 Claim: "last" of the long recording is within 50 MB of that of the short one. No claim on the rest, which is
 that of the network.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipelines.detect import load_best_detector, read_detection
+from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder
 from pipelines.stream.detector import StreamNetwork
 
@@ -14,7 +15,15 @@ def load_network(run: Path) -> StreamNetwork:
         RunError: It is no run of `pipelines run detect`.
         SnnError: Its checkpoint is absent or of another network.
     """
-    experiment, folder = read_detection(run), RunFolder(run)
+    folder = RunFolder(run)
+    if not folder.settings_json.exists():
+        raise RunError(f"{run}: no run here; name a folder made by `pipelines run detect`")
+    if folder.kind != "detect":
+        raise RunError(
+            f"{run}: a run of `pipelines run {folder.kind}`, which finds no boxes; name one of "
+            "`pipelines run detect`"
+        )
+    experiment = read_detection(run)
     detector, _ = load_best_detector(folder)
     about = folder.read_about()
     height, width = about["frames"]["sensor_hw"]
