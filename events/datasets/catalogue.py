@@ -315,6 +315,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "P. de Tournemire, D. Nitti, E. Perot, D. Migliore, A. Sironi: A Large Scale Event-based "
             "Detection Dataset for Automotive. arXiv:2001.08499, 2020"
         ),
+        convert_as="gen1",
     ),
     "1mpx": KnownSet(
         title="1 Megapixel Automotive Detection",
@@ -331,6 +332,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "E. Perot, P. de Tournemire, D. Nitti, J. Masci, A. Sironi: Learning to Detect Objects with a 1 "
             "Megapixel Event Camera. NeurIPS 2020. arXiv:2009.13436"
         ),
+        convert_as="1mpx",
     ),
     "pedro": KnownSet(
         title="PEDRo",
@@ -347,6 +349,7 @@ CATALOGUE: dict[str, KnownSet] = {
             "C. Boretti, P. Bich, F. Pareschi, L. Prono, R. Rovatti, G. Setti: PEDRo: an Event-based Dataset "
             "for Person Detection in Robotics. CVPR Workshops 2023. doi:10.1109/CVPRW59228.2023.00426"
         ),
+        convert_as="pedro",
     ),
     "dsec": KnownSet(
         title="DSEC",

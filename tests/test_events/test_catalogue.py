@@ -6,6 +6,7 @@ import re
 import pytest
 
 from events.datasets.catalogue import CATALOGUE, catalogue_rows, format_catalogue, format_known_set
+from events.datasets.detection.registry import DETECTION_SETS
 from events.datasets.registry import DATASETS
 
 
@@ -23,7 +24,7 @@ def test_every_set_says_what_a_user_must_know(name):
         assert fact.strip()
     assert re.match(r"https?://", known.page)
     assert re.search(r"\b(19|20)\d\d\b", known.citation)  # a year
-    assert known.convert_as is None or known.convert_as in DATASETS
+    assert known.convert_as is None or known.convert_as in {*DATASETS, *DETECTION_SETS}
     assert known.classes is None or known.classes > 0
 
 
