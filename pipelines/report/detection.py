@@ -22,6 +22,7 @@ from pipelines.run_folder import RunFolder
 from snn.cost.report import Cost
 from snn.cost.text import about as about_cost
 from snn.cost.text import layer_rows, neuron_rows, total_lines
+from snn.cost.twins import ann_twin, measured
 
 # How a network's energy is computed, beside the table.
 COST_NOTE = "Arithmetic alone, a model: no memory is counted."
@@ -61,6 +62,7 @@ def build_detection_report(folder: RunFolder) -> Path:
         operating=f"{scores['operating_score']:g}",
         cost_about=html.escape(f"For {about_cost(cost)} test windows. {COST_NOTE}"),
         cost_totals=table([("", ""), *(_named(line) for line in total_lines(cost))]),
+        cost_beside=table(energy_rows(cost)),
         cost_layers=table(layer_rows(cost)) + table(neuron_rows(cost)),
         rates=table(rate_rows(results["test"])),
         facts=_facts(about, settings, results),
@@ -106,6 +108,24 @@ def rate_rows(test: Mapping[str, Any]) -> list[tuple[str, ...]]:
         for name, rate in rates.items()
     ]
     return [("layer of neurons", "fire in a step, %", "threshold"), *rows]
+
+
+def energy_rows(cost: Cost) -> list[tuple[str, ...]]:
+    """Return the energy of a window beside that of an ANN of the same layers, below a heading."""
+    # An ANN sees every frame of a window, and computes every product.
+    network, ann = measured(cost), ann_twin(cost, frames=cost.steps)
+    return [
+        ("", "operations", "energy", "ratio"),
+        *(
+            (
+                name,
+                f"{found.operations:,.0f}",
+                f"{found.energy_pj / 1e6:.3g} uJ",
+                f"{found.energy_pj / network.energy_pj:.3g}" if network.energy_pj else "",
+            )
+            for name, found in (("this network", network), ("ANN of the same layers, every product", ann))
+        ),
+    ]
 
 
 def control_words(results: Mapping[str, Any]) -> str:

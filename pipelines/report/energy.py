@@ -75,12 +75,16 @@ def energy_table(folder: RunFolder, *, shift_pj: float | None = None) -> EnergyT
     are the same layers with every product counted.
 
     Args:
-        folder: Of `pipelines run classify` or `pipelines run convert`.
+        folder: Of `pipelines run classify` or `pipelines run convert`; a detector's is refused.
         shift_pj: Energy of the shift of a weight by the level of a spike; None takes the table's.
 
     Raises:
         RunError: The folder is no run, has not finished, or does not know its cost.
     """
+    if folder.kind == "detect":
+        raise RunError(
+            f"{folder.path}: a detector, whose energy stands in {folder.report.name}; leave it out here"
+        )
     stages = folder.is_conversion
     if stages:
         folder.read_results()  # a conversion that has not finished is refused
