@@ -29,10 +29,11 @@ from events.readers.registry import open_recording
 from events.recording import ReadOptions
 from pipelines.detect_stream import detect_stream
 from pipelines.errors import ExperimentError, RunError
+from pipelines.stream.detector import WindowDetector
 from pipelines.stream.latency import Histogram
 from pipelines.stream.pace import PaceSettings
 from pipelines.stream.settings import StreamFiles, StreamSettings, choose_cut
-from pipelines.stream.windows import WindowCut
+from pipelines.stream.windows import CutCounts, WindowCut, cut_windows
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,29 @@ def test_stateless_boxes_are_those_of_one_batch(network, file, tmp_path):
         assert boxes_of(line) == [
             (*(round(value, 2) for value in xyxy), label, round(score, 4)) for xyxy, label, score in rows
         ]
+
+
+def test_stateless_boxes_are_so_to_the_bit(network, file):
+    counts = CutCounts()
+    look = WindowDetector(
+        network,
+        sensor_hw=SENSOR_HW,
+        rescale=False,
+        stateless=True,
+        least_score=0.01,
+        device=torch.device("cpu"),
+        clock=SetClock(),
+        where="spot",
+    )
+    windows = cut_windows(open_recording(file), WindowCut(30_000, 30_000), counts)
+    found = [look(window) for window in windows]
+    with torch.no_grad():
+        predictions = network.detector(frames_of(file, range(30_000, 300_001, 30_000)))
+    expected = network.detector.detections(predictions, score_threshold=0.01)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.xyxy, other.xyxy.numpy())
+        np.testing.assert_array_equal(one.score, other.scores.numpy())
+        np.testing.assert_array_equal(one.class_id, other.labels.numpy())
 
 
 def test_state_is_carried_from_window_to_window(network, file, tmp_path):
