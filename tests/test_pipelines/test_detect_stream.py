@@ -258,7 +258,7 @@ def test_a_film_shows_every_window_and_its_boxes(network, file, tmp_path):
 def test_memory_does_not_grow_with_the_recording(network, tmp_path):
     quick = replace(BINNING, frames=1, window_us=20_000)
     small = small_network(binning=quick, sensor_hw=(32, 32))
-    events = moving_events(span_us=6_000_000, rate=200_000, sensor_hw=(32, 32))
+    events = moving_events(span_us=3_000_000, rate=400_000, sensor_hw=(32, 32))
     path = recorded(tmp_path / "long.dat", events, sensor_hw=(32, 32))
     del events
     peaks = []
@@ -272,7 +272,7 @@ def test_memory_does_not_grow_with_the_recording(network, tmp_path):
     tracemalloc.start()
     detect_stream(small, open_recording(path), settings, files_in(tmp_path), clock=Watch())
     tracemalloc.stop()
-    # 19 MB of events went by in 300 windows; Python's and NumPy's memory beside torch's.
+    # 19 MB of events went by in 150 windows; Python's and NumPy's memory beside torch's.
     half = len(peaks) // 2
     assert max(peaks[half:]) < max(peaks[len(peaks) // 10 : half]) + 1e6
 
