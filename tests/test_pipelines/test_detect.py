@@ -21,7 +21,10 @@ from pipelines.detect_settings import load_detection
 from pipelines.display import Silent
 from pipelines.errors import ExperimentError, RunError
 from pipelines.report.again import write_again
+from pipelines.report.detection import energy_rows
+from pipelines.report.energy import energy_table
 from pipelines.run_folder import RunFolder
+from snn.cost.report import Cost
 from snn.training.checkpoint import load_checkpoint
 
 EXPERIMENT = """
@@ -288,6 +291,11 @@ def test_no_second_run_in_a_folder_and_no_other_command_on_it(finished, experime
         run_detect(experiment, finished.folder.path, display=Silent())
     with pytest.raises(RunError, match="a run of `pipelines run detect`; this command is for classifiers"):
         finished.folder.experiment()
+    with pytest.raises(RunError, match=r"a detector, whose energy stands in report\.html"):
+        energy_table(finished.folder)
+    cost = Cost.from_dict(finished.results["test"]["cost"])
+    _, network, ann = energy_rows(cost)
+    assert float(ann[3]) > float(network[3]) == 1.0
 
 
 def test_data_that_is_not_there_or_has_no_boxes(tmp_path):
