@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from events.batches_detection import DetectionBatch
+from events.shuffle import pixel_permutation, shuffle_frames
 from events.store.detection import DetectionStore
 from pipelines.detect_settings import EvaluationSettings
 from snn.detection.detector import Detector
@@ -18,9 +19,6 @@ from snn.metrics.detection.columns import BoxColumns
 from snn.metrics.detection.evaluate import evaluate_detections
 from snn.metrics.detection.matching import Results
 from snn.metrics.detection.scores import DetectionScores
-
-# Word of the seed that places are drawn with.
-SHUFFLED = 0x5AFF1E
 
 
 @torch.no_grad()
@@ -47,19 +45,18 @@ def detect_windows(
 
 
 def shuffled_in_space(batches: Iterable[DetectionBatch], *, seed: int) -> Iterator[DetectionBatch]:
-    """Yield batches whose pixels are at places drawn by chance, anew for each step and channel.
+    """Yield batches whose pixels have changed places, in each window by a permutation of its own.
 
-    As many events fall in a window, a step and a channel as before; where they are says nothing any more.
-    What a detector still finds, it does not find by shape. What is drawn depends on the seed and the
-    window's number alone.
+    As many events fall in a window, a step and a channel as before; which pixels are neighbours says nothing
+    any more. What a detector still finds, it does not find by shape. What is drawn depends on the seed and
+    the window's number alone.
     """
     for batch in batches:
-        T, _, C, H, W = batch.frames.shape
+        H, W = batch.frames.shape[-2:]
         frames = torch.empty_like(batch.frames)
         for place, index in enumerate(batch.index.tolist()):
-            generator = torch.Generator().manual_seed(seed ^ (index << 20) ^ SHUFFLED)
-            order = torch.rand(T, C, H * W, generator=generator).argsort(dim=-1).to(frames.device)
-            frames[:, place] = batch.frames[:, place].flatten(2).gather(2, order).unflatten(2, (H, W))
+            goes_to = pixel_permutation((H, W), seed=seed, sample=index)
+            frames[:, place] = torch.from_numpy(shuffle_frames(batch.frames[:, place].cpu().numpy(), goes_to))
         yield replace(batch, frames=frames)
 
 
