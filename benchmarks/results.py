@@ -30,7 +30,7 @@ SMALL_FRAMES = [
     *("--set", "data.binning.frames=3"),
     *("--set", "data.binning.size_hw=[16,16]"),
     *("--set", "training.batch_size=25"),
-    *("--set", "training.epochs=18"),
+    *("--set", "training.epochs=40"),
 ]
 
 # Name of the network: its data and what makes it small. `levels` is `vgg5` once more.
