@@ -271,11 +271,16 @@ def test_a_run_is_never_overwritten(finished, experiment):
         run_classify(experiment, finished.folder.path, display=Silent())
 
 
-def test_folders_that_are_no_runs(tmp_path):
+def test_folders_that_are_no_runs(tmp_path, experiment):
+    folder = RunFolder(tmp_path)
     with pytest.raises(RunError, match=r"settings\.json: not found; no run here"):
-        RunFolder(tmp_path).experiment()
-    with pytest.raises(RunError, match=r"results\.json: not found; the run has not finished; go on with: "):
-        build_report(RunFolder(tmp_path))
+        folder.experiment()
+    with pytest.raises(RunError, match=r"settings\.json: not found; no run here"):
+        build_report(folder)
+    folder.create(experiment, {})
+    expected = r"results\.json: not found; the run has not finished; go on with: pipelines run classify --resume "
+    with pytest.raises(RunError, match=expected):
+        build_report(folder)
 
 
 def test_named_data_set_without_recordings(experiment):
