@@ -278,7 +278,7 @@ def test_folders_that_are_no_runs(tmp_path, experiment):
     with pytest.raises(RunError, match=r"settings\.json: not found; no run here"):
         build_report(folder)
     folder.create(experiment, {})
-    expected = r"results\.json: not found; the run has not finished; go on with: pipelines run classify --resume "
+    expected = r"results\.json: not found; the run has not finished; go on with: pipelines run classify --"
     with pytest.raises(RunError, match=expected):
         build_report(folder)
 
