@@ -81,7 +81,7 @@ class BinSettings:
         rvt_compat: With `split="window"` and one frame, bin as RVT's preprocessing does: parts between the
             first and the last event in float32, and counts that wrap at 256 before they are cut off.
         dedup: With `split="window"`, leave out an event equal in t, x, y and p to the last one of its pixel
-            and polarity, as some 14 % of Gen1's are (issue 44 of Prophesee's toolbox).
+            and polarity, as some 14 % of Gen1's are (reported for Prophesee's toolbox).
     """
 
     frames: int = 10

@@ -47,8 +47,8 @@ class LabelTable:
         xyxy: Boxes x0, y0, x1, y1 in pixels, float32, shape [M, 4].
         class_id: Position in `class_names`, uint16, shape [M].
         track_id: The same number for the same object, NO_TRACK for none, int64, shape [M]. Those of Gen1 are
-            no tracks: a parked car gets a new one with every label (issue 41 of prophesee-automotive-
-            dataset-toolbox).
+            no tracks: a parked car gets a new one with every label (reported for Prophesee's
+            toolbox).
         score: Confidence from 0 to 1, float32, shape [M].
         kind: MANUAL, AUTO, INTERPOLATED or PREDICTED, uint8, shape [M].
         ignore: Whether a detection of this box is neither right nor wrong, bool, shape [M].

@@ -22,7 +22,7 @@ from numcodecs import blosc, zstd
 from events.errors import StoreError
 from events.store.layout import LZ4HC_LEVEL, TEMPORARY_SUFFIX, ZSTD_LEVEL, Codec
 
-# Blosc's own thread pool hangs in forked processes (numcodecs issues 41 and 230) and gains nothing here:
+# Blosc's own thread pool hangs in forked processes (known to numcodecs) and gains nothing here:
 # samples are small, and whoever wants parallel decoding reads from several threads.
 blosc.use_threads = False
 

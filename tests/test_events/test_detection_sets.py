@@ -8,12 +8,13 @@ from suites.boxed_files import LABEL_TIMES, SECOND, TREES, box_of, write_bbox_tr
 
 from events.binning.settings import PRESETS
 from events.convert import ConvertSettings, convert
-from events.datasets.detection.prophesee import SHAPE_NAMES
 from events.datasets.detection.registry import DETECTION_SETS, list_detection
 from events.datasets.detection.windows import WindowRules
 from events.errors import ConfigError, DatasetError
+from events.labels.classes import label_set
 from events.store.check import check_store
 from events.store.detection import open_detection_store
+from events.synth.outlines import CLASS_NAMES
 
 
 def settings_for(listing) -> ConvertSettings:
@@ -140,8 +141,7 @@ def test_rvt_is_made_already(tmp_path):
 
 
 def test_shapes_are_named_as_they_are_made():
-    outlines = pytest.importorskip("events.synth.outlines")
-    assert outlines.CLASS_NAMES == SHAPE_NAMES
+    assert label_set("shapes").class_names == CLASS_NAMES
 
 
 def test_shapes_have_the_sensor_their_headers_say(tmp_path):

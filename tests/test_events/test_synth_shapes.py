@@ -6,7 +6,6 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from events.datasets.detection.prophesee import SHAPE_NAMES
 from events.errors import ConfigError
 from events.labels.formats import read_labels
 from events.readers.registry import open_recording
@@ -185,7 +184,6 @@ def test_one_worker_and_two_write_the_same_bytes_in_the_layout_of_gen1(tmp_path)
 
 
 def test_what_is_written_is_what_was_recorded(tmp_path):
-    assert CLASS_NAMES == SHAPE_NAMES
     settings = replace(SHORT, least_visible=0.9, recordings=8)
     write_shapes(tmp_path, settings)
     assert settings_of(tmp_path) == settings

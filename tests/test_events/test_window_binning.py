@@ -5,6 +5,7 @@ from math import floor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -206,7 +207,6 @@ def test_rvt_includes_the_time_at_which_a_window_ends(bin_window):
 @given(seed=st.integers(0, 2**32 - 1), span=st.integers(1, 50_000), bins=st.integers(1, 12))
 def test_rvt_bins_round_as_torch_does(seed, span, bins):
     """Whole tensors are divided in float32, which puts some times into another bin than exact division."""
-    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     events = np.zeros(64, EVENT_DTYPE)
     events["t"] = np.sort(rng.integers(0, span, 64))

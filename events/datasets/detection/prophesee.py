@@ -31,35 +31,30 @@ _LABELS = "_bbox.npy"
 _SPLIT = re.compile(r"(?P<split>train|val|test)(ing|id|idation)?([_\W].*)?", re.IGNORECASE)
 SPLITS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
-# Classes of the made-up shapes; `events.synth.outlines` draws them in this order.
-SHAPE_NAMES = ("circle", "square", "triangle")
-
 
 @dataclass(frozen=True)
 class BboxLayout:
     """One of the sets with `_bbox.npy` beside each recording.
 
     Attributes:
-        dataset: Its name.
-        like: Key of `LABEL_SETS` that says its classes; None for the made-up shapes.
+        dataset: Its name, also in `LABEL_SETS`, which says its classes.
         selections: Name of a choice and the classes that are taken then; empty takes all.
     """
 
     dataset: str
-    like: str | None
     selections: dict[str, tuple[str, ...]]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in the labels."""
-        return SHAPE_NAMES if self.like is None else label_set(self.like).class_names
+        return label_set(self.dataset).class_names
 
 
 # Published work evaluates the first three of 1Mpx's seven classes.
-GEN1 = BboxLayout("gen1", "gen1", {})
-ONE_MPX = BboxLayout("1mpx", "1mpx", {"first-three": ("pedestrian", "two-wheeler", "car"), "all": ()})
-ETRAM = BboxLayout("etram", "etram", {})
-SHAPES = BboxLayout("shapes", None, {})
+GEN1 = BboxLayout("gen1", {})
+ONE_MPX = BboxLayout("1mpx", {"first-three": ("pedestrian", "two-wheeler", "car"), "all": ()})
+ETRAM = BboxLayout("etram", {})
+SHAPES = BboxLayout("shapes", {})
 
 
 def find_bbox_pairs(root: Path, selection: str, *, layout: BboxLayout) -> PairedSet:
@@ -81,7 +76,7 @@ def find_bbox_pairs(root: Path, selection: str, *, layout: BboxLayout) -> Paired
     alone = [file.path for path, file in labels.items() if path.removesuffix(_LABELS) not in by_stem]
     unsplit = [pair.path for pair in pairs if pair.official is None]
     used = {*recordings, *labels.values(), *tree.archives()}
-    known = None if layout.like is None else label_set(layout.like).sensor_hw
+    known = label_set(layout.dataset).sensor_hw
     sensor_hw = said_sensor([root / pair.path for pair in pairs]) or known
     return PairedSet(
         dataset=layout.dataset,
@@ -111,7 +106,7 @@ def _read(
 ) -> LabelTable:
     """Return the labels of a recording, which are on its clock."""
     names = layout.class_names
-    return read_labels(labels, "bbox", like=layout.like, class_names=names, sensor_hw=sensor_hw)
+    return read_labels(labels, "bbox", like=layout.dataset, class_names=names, sensor_hw=sensor_hw)
 
 
 def _pair(stem: str, file: FoundFile, labels: dict[str, FoundFile]) -> Pair:

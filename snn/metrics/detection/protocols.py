@@ -83,7 +83,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "psee-script",
             after_us=100_000,
             diagonal_px=(30, 60),
-            side_px=(20, 10),  # interchanged there, as issue 19 of the toolbox admits
+            side_px=(20, 10),  # interchanged there, as the toolbox's authors say
             classes=2,  # it calls all classes ("car", "pedestrian")
             source="toolbox, src/psee_evaluator.py with --camera",
         ),
