@@ -1,29 +1,48 @@
 """`pipelines run classify`."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from events.errors import did_you_mean
 from pipelines.cli.names import EXECUTORS, MEMBRANES, MODELS, NEURONS, explained
 from pipelines.cli.terminal import (
     INTERRUPTED,
+    ExecutorOption,
     JsonOption,
+    NeuronOption,
     OutOption,
+    ResumeOption,
     SeedOption,
     SetOption,
     display_here,
+    refuse_smoke_on_data,
     reported,
+    say_how_to_resume,
+    setting_changes,
 )
 from pipelines.errors import ExperimentError
 
 if TYPE_CHECKING:
     from pipelines.classify import ClassifyOutcome
     from pipelines.experiment import Experiment
+
+# The setting that an option is short for, and the names it takes.
+SHORT_FOR = {
+    "data": "data.source",
+    "dataset": "data.dataset",
+    "seed": "seed",
+    "model": "model.name",
+    "width": "model.width",
+    "neuron": "model.neuron.preset",
+    "membrane": "model.neuron.membrane.preset",
+    "weights": "model.weights.bits",
+    "start": "training.start_from",
+    "executor": "model.executor",
+}
+KNOWN = {"model": MODELS, "neuron": NEURONS, "membrane": MEMBRANES, "executor": EXECUTORS}
 
 
 def classify(
@@ -54,12 +73,7 @@ def classify(
         float | None,
         typer.Option(help="Factor on the channels of every layer; 1 is as published.", show_default=False),
     ] = None,
-    neuron: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"Neurons of every layer. {explained(NEURONS)}", show_default=False
-        ),
-    ] = None,
+    neuron: NeuronOption = None,
     membrane: Annotated[
         str | None,
         typer.Option(
@@ -86,12 +100,7 @@ def classify(
             show_default=False,
         ),
     ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"What computes the neurons. {explained(EXECUTORS)}", show_default=False
-        ),
-    ] = None,
+    executor: ExecutorOption = None,
     smoke: Annotated[
         bool,
         typer.Option(
@@ -99,12 +108,7 @@ def classify(
             help="Only try it: digits made here in place of the data, a narrow network, one epoch; a minute.",
         ),
     ] = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
-        ),
-    ] = None,
+    resume: ResumeOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
     devices: Annotated[
@@ -162,19 +166,19 @@ def classify(
     with reported():
         from pipelines.run_folder import RunFolder, new_run_folder
 
-        changes = _changes(
-            assignments,
-            data=data,
-            dataset=dataset,
-            seed=seed,
-            model=model,
-            width=width,
-            neuron=neuron,
-            membrane=membrane,
-            weights=weights,
-            start=start,
-            executor=executor,
-        )
+        given = {
+            "data": data,
+            "dataset": dataset,
+            "seed": seed,
+            "model": model,
+            "width": width,
+            "neuron": neuron,
+            "membrane": "float" if membrane == "none" else membrane,
+            "weights": weights,
+            "start": start,
+            "executor": executor,
+        }
+        changes = setting_changes(assignments, given, settings=SHORT_FOR, known=KNOWN)
         processes = {name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None}
         changes += [f"training.{name}={number}" for name, number in processes.items() if resume is None]
         if resume is not None:
@@ -182,10 +186,7 @@ def classify(
             folder = RunFolder(resume)
             settings = _with_processes(folder.experiment(), processes)
         else:
-            if smoke and data is not None:
-                raise ExperimentError(
-                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
-                )
+            refuse_smoke_on_data(smoke, data)
             settings = _load(experiment, changes, smoke=smoke)
             folder = new_run_folder(settings, out)
         with display_here() as display:
@@ -195,7 +196,7 @@ def classify(
             outcome = run_classify(settings, folder.path, resume=resume is not None, display=display)
         if not outcome.completed:
             if outcome.is_first:
-                _say_how_to_resume(folder.path)
+                say_how_to_resume("classify", folder.path)
             raise typer.Exit(INTERRUPTED)
         if not outcome.is_first:
             return
@@ -206,40 +207,6 @@ def classify(
             )
         else:
             _say_what_came_out(settings, outcome)
-
-
-def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
-    """Return `--set` values and the options that are short for one."""
-    names = {
-        "data": "data.source",
-        "dataset": "data.dataset",
-        "seed": "seed",
-        "model": "model.name",
-        "width": "model.width",
-        "neuron": "model.neuron.preset",
-        "membrane": "model.neuron.membrane.preset",
-        "weights": "model.weights.bits",
-        "start": "training.start_from",
-        "executor": "model.executor",
-    }
-    changes = list(assignments or [])
-    for option, value in options.items():
-        if value is not None:
-            value = "float" if (option, value) == ("membrane", "none") else value
-            _check_name(option, value)
-            changes.append(
-                f"{names[option]}={value if isinstance(value, int | float) else json.dumps(str(value))}"
-            )
-    return changes
-
-
-def _check_name(option: str, value: Any) -> None:
-    """Raise ExperimentError where the name after an option is not known."""
-    known = {"model": MODELS, "neuron": NEURONS, "membrane": MEMBRANES, "executor": EXECUTORS}.get(option)
-    if known is not None and value not in known:
-        raise ExperimentError(
-            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
-        )
 
 
 def _load(experiment: str | None, changes: list[str], *, smoke: bool) -> "Experiment":
@@ -267,10 +234,6 @@ def _with_processes(settings: "Experiment", processes: dict[str, Any]) -> "Exper
     if not processes and started_world() is not None:
         processes = {"devices": 1, "nodes": 1}
     return replace(settings, training=replace(settings.training, **processes))
-
-
-def _say_how_to_resume(run: Path) -> None:
-    print(f"\nsaved; go on with:\n  pipelines run classify --resume {run}", file=sys.stderr)
 
 
 def _say_what_came_out(settings: "Experiment", outcome: "ClassifyOutcome") -> None:

@@ -1,7 +1,6 @@
 """`pipelines run convert`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,10 @@ from pipelines.cli.terminal import (
     SeedOption,
     SetOption,
     display_here,
+    refuse_smoke_on_data,
     reported,
+    say_how_to_resume,
+    setting_changes,
 )
 from pipelines.errors import ExperimentError
 
@@ -91,9 +93,8 @@ def convert(
         from pipelines.convert_settings import DEFAULT_CONVERSION, load_conversion
         from pipelines.run_folder import RunFolder, new_run_folder
 
-        changes = list(assignments or [])
-        changes += [f"data.source={json.dumps(str(data))}"] if data is not None else []
-        changes += [f"seed={seed}"] if seed is not None else []
+        short_for = {"data": "data.source", "seed": "seed"}
+        changes = setting_changes(assignments, {"data": data, "seed": seed}, settings=short_for, known={})
         if resume is not None:
             if experiment is not None or changes or out is not None or start is not None or smoke:
                 raise ExperimentError(
@@ -104,10 +105,7 @@ def convert(
 
             settings, folder = read_conversion(resume), RunFolder(resume)
         else:
-            if smoke and data is not None:
-                raise ExperimentError(
-                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
-                )
+            refuse_smoke_on_data(smoke, data)
             settings = load_conversion(experiment or DEFAULT_CONVERSION, changes, smoke=smoke)
             folder = new_run_folder(settings, out)
         with display_here() as display:
@@ -118,7 +116,7 @@ def convert(
                 settings, folder.path, resume=resume is not None, begin_with=start, display=display
             )
         if not outcome.completed:
-            print(f"\nsaved; go on with:\n  pipelines run convert --resume {folder.path}", file=sys.stderr)
+            say_how_to_resume("convert", folder.path)
             raise typer.Exit(INTERRUPTED)
         if as_json:
             print(json.dumps({"run": str(folder.path)} | (outcome.results or {})))

@@ -1,22 +1,27 @@
 """`pipelines run detect`."""
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from events.errors import did_you_mean
 from pipelines.cli.names import EXECUTORS, HEADS, NEURONS, explained
 from pipelines.cli.terminal import (
     INTERRUPTED,
+    ExecutorOption,
     JsonOption,
+    NeuronOption,
     OutOption,
+    ResumeOption,
     SeedOption,
     SetOption,
+    check_name,
     display_here,
+    refuse_smoke_on_data,
     reported,
+    say_how_to_resume,
+    setting_changes,
 )
 from pipelines.errors import ExperimentError
 
@@ -25,6 +30,18 @@ if TYPE_CHECKING:
     from pipelines.detect_settings import DetectExperiment
 
 THRESHOLDS = {"learned": "learns with the weights", "fixed": "stays constant"}
+
+# The setting that an option is short for, and the names it takes.
+SHORT_FOR = {
+    "data": "data.source",
+    "dataset": "data.dataset",
+    "seed": "seed",
+    "head": "detector.head",
+    "neuron": "detector.neuron.preset",
+    "executor": "detector.executor",
+    "start": "training.start_from",
+}
+KNOWN = {"head": HEADS, "neuron": NEURONS, "executor": EXECUTORS}
 
 
 def detect(
@@ -55,24 +72,14 @@ def detect(
         str | None,
         typer.Option(metavar="NAME", help=f"Head of the detector. {explained(HEADS)}", show_default=False),
     ] = None,
-    neuron: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"Neurons of every layer. {explained(NEURONS)}", show_default=False
-        ),
-    ] = None,
+    neuron: NeuronOption = None,
     threshold: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help=f"Threshold of the neurons. {explained(THRESHOLDS)}", show_default=False
         ),
     ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"What computes the neurons. {explained(EXECUTORS)}", show_default=False
-        ),
-    ] = None,
+    executor: ExecutorOption = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -86,12 +93,7 @@ def detect(
             help="Only try it: shapes made here in place of the data, narrow, one epoch; a minute.",
         ),
     ] = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False
-        ),
-    ] = None,
+    resume: ResumeOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
@@ -122,17 +124,18 @@ def detect(
         from pipelines.detect_settings import DEFAULT_DETECTION, load_detection
         from pipelines.run_folder import RunFolder, new_run_folder
 
-        changes = _changes(
-            assignments,
-            data=data,
-            dataset=dataset,
-            seed=seed,
-            head=head,
-            neuron=neuron,
-            executor=executor,
-            start=start,
-        )
-        _check_name("threshold", threshold)
+        given = {
+            "data": data,
+            "dataset": dataset,
+            "seed": seed,
+            "head": head,
+            "neuron": neuron,
+            "executor": executor,
+            "start": start,
+        }
+        changes = setting_changes(assignments, given, settings=SHORT_FOR, known=KNOWN)
+        if threshold is not None:
+            check_name("threshold", threshold, THRESHOLDS)
         if resume is not None:
             if experiment is not None or changes or out is not None or threshold is not None or smoke:
                 raise ExperimentError(
@@ -144,10 +147,7 @@ def detect(
 
             settings, folder = read_detection(resume), RunFolder(resume)
         else:
-            if smoke and data is not None:
-                raise ExperimentError(
-                    "--smoke makes its own data; leave out --data, or --smoke to train on it"
-                )
+            refuse_smoke_on_data(smoke, data)
             settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke)
             settings = _with_threshold(settings, threshold)
             folder = new_run_folder(settings, out)
@@ -157,7 +157,7 @@ def detect(
 
             outcome = run_detect(settings, folder.path, resume=resume is not None, display=display)
         if not outcome.completed:
-            print(f"\nsaved; go on with:\n  pipelines run detect --resume {folder.path}", file=sys.stderr)
+            say_how_to_resume("detect", folder.path)
             raise typer.Exit(INTERRUPTED)
         if as_json:
             print(
@@ -165,35 +165,6 @@ def detect(
             )
         else:
             _say_what_came_out(outcome)
-
-
-def _changes(assignments: list[str] | None, **options: Any) -> list[str]:
-    """Return `--set` values and the options that are short for one."""
-    names = {
-        "data": "data.source",
-        "dataset": "data.dataset",
-        "seed": "seed",
-        "head": "detector.head",
-        "neuron": "detector.neuron.preset",
-        "executor": "detector.executor",
-        "start": "training.start_from",
-    }
-    changes = list(assignments or [])
-    for option, value in options.items():
-        if value is not None:
-            _check_name(option, value)
-            changes.append(f"{names[option]}={value if isinstance(value, int) else json.dumps(str(value))}")
-    return changes
-
-
-def _check_name(option: str, value: Any) -> None:
-    """Raise ExperimentError where the name after an option is not known."""
-    tables = {"head": HEADS, "neuron": NEURONS, "executor": EXECUTORS, "threshold": THRESHOLDS}
-    known = tables.get(option)
-    if known is not None and value is not None and value not in known:
-        raise ExperimentError(
-            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
-        )
 
 
 def _with_threshold(settings: "DetectExperiment", threshold: str | None) -> "DetectExperiment":

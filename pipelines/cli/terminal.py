@@ -1,15 +1,17 @@
 """What all commands share: options, bars, errors in one line, exit codes."""
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from events.errors import ConfigError, EventsError
+from events.errors import ConfigError, EventsError, did_you_mean
+from pipelines.cli.names import EXECUTORS, NEURONS, explained
 from pipelines.errors import ExperimentError, PipelineError
 from snn.errors import SnnError
 
@@ -28,9 +30,69 @@ OutOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of the run.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+NeuronOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help=f"Neurons of every layer. {explained(NEURONS)}", show_default=False),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help=f"What computes the neurons. {explained(EXECUTORS)}", show_default=False
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False),
+]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder, as in runs/digits-20260101-120000.")
 ]
+
+
+def setting_changes(
+    assignments: list[str] | None,
+    given: Mapping[str, Any],
+    *,
+    settings: Mapping[str, str],
+    known: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Return `--set` values and the options that are short for one.
+
+    Args:
+        assignments: Values of `--set`.
+        given: Value of each option; None where it was left out.
+        settings: Name of the setting by option.
+        known: Names that an option takes, by option.
+
+    Raises:
+        ExperimentError: A name is not known.
+    """
+    changes = list(assignments or [])
+    for option, value in given.items():
+        if value is not None:
+            check_name(option, value, known.get(option))
+            text = value if isinstance(value, int | float) else json.dumps(str(value))
+            changes.append(f"{settings[option]}={text}")
+    return changes
+
+
+def check_name(option: str, value: Any, known: Mapping[str, str] | None) -> None:
+    """Raise ExperimentError where the name after an option is not known; None knows all."""
+    if known is not None and value not in known:
+        raise ExperimentError(
+            f"--{option}: found {value!r}, expected one of {', '.join(known)}{did_you_mean(value, known)}"
+        )
+
+
+def refuse_smoke_on_data(smoke: bool, data: Path | None) -> None:
+    """Raise ExperimentError where a try is asked for on data that is given."""
+    if smoke and data is not None:
+        raise ExperimentError("--smoke makes its own data; leave out --data, or --smoke to train on it")
+
+
+def say_how_to_resume(command: str, run: Path) -> None:
+    """Print with which command a run that was stopped goes on."""
+    print(f"\nsaved; go on with:\n  pipelines run {command} --resume {run}", file=sys.stderr)
 
 
 @contextlib.contextmanager
