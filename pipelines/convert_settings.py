@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from events.augment import AugmentSettings
 from events.errors import did_you_mean
 from pipelines.errors import ExperimentError
-from pipelines.experiment import DataSettings, Experiment, find_file, load_file
+from pipelines.experiment import DataSettings, Experiment, embedded_files, find_file, load_file
 from pipelines.smoke import Change, smoke_changes
 from snn.conversion.thresholds import ThresholdSettings
 from snn.models.registry import CONVERTIBLE, ModelSettings
@@ -155,8 +154,7 @@ class ConvertExperiment:
 
 def embedded_conversions() -> dict[str, Path]:
     """Return the conversions that come with the package: file by name."""
-    folder = Path(str(files("pipelines"))) / "experiments" / "convert"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return embedded_files("experiments/convert")
 
 
 def load_conversion(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from events.binning.settings import PRESETS, BinSettings
 from events.datasets.detection.windows import WindowRules
 from events.synth.shapes import ShapeSettings
 from pipelines.errors import ExperimentError
-from pipelines.experiment import find_file, load_file
+from pipelines.experiment import embedded_files, find_file, load_file
 from pipelines.smoke import Change
 from snn.detection.settings import DetectorSettings
 from snn.metrics.detection.protocols import Match, protocol_named
@@ -135,8 +134,7 @@ class DetectExperiment:
 
 def embedded_detections() -> dict[str, Path]:
     """Return the detection experiments that come with the package: file by name."""
-    folder = Path(str(files("pipelines"))) / "experiments" / "detect"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return embedded_files("experiments/detect")
 
 
 def load_detection(

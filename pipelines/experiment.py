@@ -92,8 +92,13 @@ class Experiment:
 
 def embedded_experiments() -> dict[str, Path]:
     """Return the experiments that come with the package: file by name."""
-    folder = Path(str(files("pipelines"))) / "experiments"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return embedded_files("experiments")
+
+
+def embedded_files(folder: str) -> dict[str, Path]:
+    """Return the TOML files of a folder of this package by name."""
+    path = Path(str(files("pipelines"))) / folder
+    return {file.stem: file for file in sorted(path.glob("*.toml"))}
 
 
 def find_experiment(name: str | Path) -> Path:
