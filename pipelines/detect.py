@@ -12,7 +12,7 @@ from events.augment_windows import check_window_augment
 from events.batches import FeedSettings
 from events.batches_detection import DetectionFeed
 from events.store.detection import DetectionStore, open_detection_store
-from pipelines.detect_data import WindowSplit, prepare_detection_store, split_windows
+from pipelines.detect_data import prepare_detection_store, split_windows
 from pipelines.detect_evaluate import score_windows
 from pipelines.detect_seen import look_at_windows
 from pipelines.detect_settings import DetectExperiment, EvaluationSettings
@@ -24,6 +24,7 @@ from pipelines.neuron_words import already_explained, explain_executor, name_neu
 from pipelines.observe import DetectionObserver
 from pipelines.report.detection import build_detection_report
 from pipelines.run_folder import RunFolder, describe_run
+from pipelines.samples import SampleSplit
 from pipelines.settings_tree import build_settings
 from pipelines.start import start_checkpoint, start_from
 from pipelines.weight_words import name_weights
@@ -61,7 +62,7 @@ class _Job:
 
     experiment: DetectExperiment
     store: DetectionStore
-    windows: WindowSplit
+    windows: SampleSplit
     anchors: AnchorSet | None
     folder: RunFolder
     resume: bool
@@ -136,7 +137,7 @@ def _prepare(
 
 
 def _fit_anchors(
-    experiment: DetectExperiment, store: DetectionStore, windows: WindowSplit
+    experiment: DetectExperiment, store: DetectionStore, windows: SampleSplit
 ) -> tuple[AnchorSet | None, dict[str, float]]:
     """Return anchors for the training boxes and the share of each class they reach; None of other heads.
 
@@ -262,7 +263,7 @@ class _Score:
         return scores.mean_ap, {"ap50": scores.ap50, "recall": scores.recall}
 
 
-def _train_settings(experiment: DetectExperiment, windows: WindowSplit) -> FeedSettings:
+def _train_settings(experiment: DetectExperiment, windows: SampleSplit) -> FeedSettings:
     return FeedSettings(
         batch_size=experiment.training.batch_size,
         shuffle=True,

@@ -1,39 +1,20 @@
 """From data settings to a finished store of windows with boxes, and which windows are what for."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from events.convert import ConvertSettings, convert
 from events.datasets.detection.registry import list_detection
-from events.datasets.listing import Listing
-from events.errors import StoreError
 from events.store.detection import DetectionStore, open_detection_store
 from events.store.layout import binning_settings
-from events.store.outcome import ConvertProgress
 from events.synth.shapes import write_shapes
 from pipelines.detect_settings import MADE_HERE, DetectionData
 from pipelines.display import Display
 from pipelines.errors import RunError
-from pipelines.prepare import digest, is_store
+from pipelines.prepare import StoreKind, convert_listing, digest, finished_store, is_store
+from pipelines.samples import SampleSplit, spread_samples
 from pipelines.settings_tree import as_table
-
-
-@dataclass(frozen=True)
-class WindowSplit:
-    """Numbers of windows in the store, ascending, int64. No recording is in two of them.
-
-    Attributes:
-        train: Trained on.
-        validation: Decide which epoch is the best.
-        test: Looked at once, at the end.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 def prepare_detection_store(settings: DetectionData, display: Display) -> DetectionStore:
@@ -57,9 +38,8 @@ def prepare_detection_store(settings: DetectionData, display: Display) -> Detect
     rules = as_table(settings.windows)
     name = digest(*identity, settings.split, rules, binning_settings(settings.binning))
     path = folder / f"{settings.dataset}-{name}.zarr"
-    finished = _finished(path)
+    finished = finished_store(path, WINDOWS, display)
     if finished is not None:
-        display.say(f"store     {path}  {_shape(finished)}  (made before)")
         return finished
     workers = settings.workers or os.cpu_count() or 1
     recordings = Path(source) if source is not None else _make_shapes(settings, folder, workers, display)
@@ -70,7 +50,7 @@ def prepare_detection_store(settings: DetectionData, display: Display) -> Detect
         split=settings.split,
         select=settings.select,
     )
-    return _converted(listing, path, settings, workers, display)
+    return convert_listing(listing, path, settings.binning, WINDOWS, workers=workers, display=display)
 
 
 def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: Display) -> Path:
@@ -92,37 +72,6 @@ def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: D
     return recordings
 
 
-def _finished(path: Path) -> DetectionStore | None:
-    """Return a store made before, or None where it is absent or unfinished."""
-    if not is_store(path):
-        return None
-    try:
-        return open_detection_store(path)
-    except StoreError:
-        return None
-
-
-def _converted(
-    listing: Listing, path: Path, settings: DetectionData, workers: int, display: Display
-) -> DetectionStore:
-    """Convert windows, or what a conversion that was stopped has left to do."""
-    for problem in listing.problems:
-        display.say(f"note      {problem}")
-
-    def show(state: ConvertProgress) -> None:
-        done = state.files_before + state.files_ok + state.files_failed
-        display.progress("converting", done, state.files_total)
-
-    summary = convert(
-        listing, path, ConvertSettings(binning=settings.binning), workers=workers, progress=show
-    )
-    store = open_detection_store(path)
-    display.say(f"store     {path}  {_shape(store)}  {summary.ok} windows in {summary.seconds:.1f} s")
-    for failure in summary.failures[:5]:
-        display.say(f"failed    {failure.path}: {failure.error}")
-    return store
-
-
 def _shape(store: DetectionStore) -> str:
     windows, T, C, H, W = store.frames.shape
     return (
@@ -131,7 +80,11 @@ def _shape(store: DetectionStore) -> str:
     )
 
 
-def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) -> WindowSplit:
+# Windows of recordings, with their boxes.
+WINDOWS = StoreKind(open_detection_store, _shape, "windows")
+
+
+def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) -> SampleSplit:
     """Return the windows of a run, those of which nothing is known left out.
 
     A store with a validation split keeps it. Otherwise the seed picks that share of the training recordings,
@@ -158,9 +111,5 @@ def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) 
         count = min(max(round(settings.validation_share * len(recordings)), 1), len(recordings) - 1)
         chosen = recordings[np.argsort(draws, kind="stable")[:count]]
         validation = train[np.isin(store.recording[train], chosen)]
-    most = settings.validation_windows
-    if most is not None and len(validation) > most:
-        kept = validation[np.linspace(0, len(validation) - 1, most).astype(np.int64)]
-    else:
-        kept = validation
-    return WindowSplit(np.setdiff1d(train, validation), kept, test)
+    kept = spread_samples(validation, settings.validation_windows)
+    return SampleSplit(np.setdiff1d(train, validation), kept, test)

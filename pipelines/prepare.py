@@ -3,16 +3,19 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
+from events.binning.settings import BinSettings
 from events.convert import ConvertSettings, convert
 from events.datasets.images.digits import write_digit_pictures
 from events.datasets.listing import Listing
 from events.datasets.registry import list_samples
 from events.errors import StoreError
 from events.store.layout import binning_settings
-from events.store.outcome import ConvertProgress, ConvertSummary
+from events.store.outcome import ConvertProgress
 from events.store.reader import FrameStore, open_store
 from events.synth.digits import write_digits
 from pipelines.display import Display
@@ -26,6 +29,8 @@ DIGITS_LAYOUT = "dvs-cifar10"
 PICTURES_LAYOUT = "mnist"
 # Less than this is converted sooner than processes are started.
 ONE_PROCESS_BYTES = 32 << 20
+
+S = TypeVar("S")
 
 
 def prepare_store(settings: DataSettings, display: Display) -> FrameStore:
@@ -51,7 +56,7 @@ def prepare_store(settings: DataSettings, display: Display) -> FrameStore:
     listing = list_samples(dataset, Path(settings.source), split=settings.split)
     identity = [dataset, str(Path(settings.source).resolve()), settings.split]
     path = folder / f"{dataset}-{digest(identity, binning_settings(settings.binning))}.zarr"
-    return _converted(listing, path, settings, workers, display)
+    return convert_listing(listing, path, settings.binning, FRAMES, workers=workers, display=display)
 
 
 def is_store(path: Path) -> bool:
@@ -75,9 +80,8 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
     made = as_table(settings.digits)
     recordings = folder / f"digits-{digest(made)}"
     path = folder / f"digits-{digest(made, settings.split, binning_settings(settings.binning))}.zarr"
-    finished = _finished(path)
+    finished = finished_store(path, FRAMES, display)
     if finished is not None:
-        display.say(f"store     {path}  {_shape(finished)}  (made before)")
         return finished
     display.say(f"making    {recordings}  handwritten digits moved before a simulated event camera")
     write_digits(
@@ -87,7 +91,7 @@ def _digits_store(settings: DataSettings, folder: Path, workers: int, display: D
         progress=lambda done, total: display.progress("recording", done, total),
     )
     listing = list_samples(DIGITS_LAYOUT, recordings, split=settings.split)
-    return _converted(listing, path, settings, workers, display)
+    return convert_listing(listing, path, settings.binning, FRAMES, workers=workers, display=display)
 
 
 def _pictures_store(settings: DataSettings, folder: Path, workers: int, display: Display) -> FrameStore:
@@ -97,31 +101,46 @@ def _pictures_store(settings: DataSettings, folder: Path, workers: int, display:
         folder
         / f"{PICTURES_MADE_HERE}-{digest(count, settings.split, binning_settings(settings.binning))}.zarr"
     )
-    finished = _finished(path)
+    finished = finished_store(path, FRAMES, display)
     if finished is not None:
-        display.say(f"store     {path}  {_shape(finished)}  (made before)")
         return finished
     display.say(f"making    {pictures}  handwritten digits as pictures, {count} of each")
     write_digit_pictures(pictures, per_class=count)
     # That these are fewer than MNIST's is no news.
     listing = replace(list_samples(PICTURES_LAYOUT, pictures, split=settings.split), problems=())
-    return _converted(listing, path, settings, workers, display)
+    return convert_listing(listing, path, settings.binning, FRAMES, workers=workers, display=display)
 
 
-def _finished(path: Path) -> FrameStore | None:
-    """Return a store made before, or None where it is absent or unfinished."""
+class StoreKind(NamedTuple, Generic[S]):
+    """A kind of store: of samples with labels, or of windows with boxes.
+
+    Attributes:
+        open: Opens one; raises StoreError where it is none, or unfinished.
+        describe: Says what is in it, in a few words.
+        samples: What its samples are made from, or are: `recordings`, `windows`.
+    """
+
+    open: Callable[[Path], S]
+    describe: Callable[[S], str]
+    samples: str
+
+
+def finished_store(path: Path, kind: StoreKind[S], display: Display) -> S | None:
+    """Return a store made before, and say so; None where it is absent or unfinished."""
     if not is_store(path):
         return None
     try:
-        return open_store(path)
+        store = kind.open(path)
     except StoreError:
         return None
+    display.say(f"store     {path}  {kind.describe(store)}  (made before)")
+    return store
 
 
-def _converted(
-    listing: Listing, path: Path, settings: DataSettings, workers: int, display: Display
-) -> FrameStore:
-    """Convert recordings, or what a conversion that was stopped has left to do."""
+def convert_listing(
+    listing: Listing, path: Path, binning: BinSettings, kind: StoreKind[S], *, workers: int, display: Display
+) -> S:
+    """Convert what is listed, or what a conversion that was stopped has left to do."""
     for problem in listing.problems:
         display.say(f"note      {problem}")
 
@@ -129,29 +148,32 @@ def _converted(
         done = state.files_before + state.files_ok + state.files_failed
         display.progress("converting", done, state.files_total)
 
-    if sum(sample.size_bytes for sample in listing.samples) < ONE_PROCESS_BYTES:
+    # A file may hold several samples.
+    sizes = {sample.path: sample.size_bytes for sample in listing.samples}
+    if sum(sizes.values()) < ONE_PROCESS_BYTES:
         workers = 1
-    summary = convert(
-        listing, path, ConvertSettings(binning=settings.binning), workers=workers, progress=show
+    summary = convert(listing, path, ConvertSettings(binning=binning), workers=workers, progress=show)
+    store = kind.open(path)
+    made = (
+        f"{summary.ok} {kind.samples} in {summary.seconds:.1f} s"
+        if summary.shards_written
+        else "(made before)"
     )
-    store = open_store(path)
-    display.say(f"store     {path}  {_shape(store)}{_made(summary)}")
+    display.say(f"store     {path}  {kind.describe(store)}  {made}")
     for failure in summary.failures[:5]:
         display.say(f"failed    {failure.path}: {failure.error}")
     if summary.failed:
-        display.say(f"note      {summary.failed} recordings could not be converted and are left out")
+        display.say(f"note      {summary.failed} {kind.samples} could not be converted and are left out")
     return store
-
-
-def _made(summary: ConvertSummary) -> str:
-    if not summary.shards_written:
-        return "  (made before)"
-    return f"  {summary.ok} recordings in {summary.seconds:.1f} s"
 
 
 def _shape(store: FrameStore) -> str:
     samples, T, P, H, W = store.shape
     return f"{samples} samples, T {T}, {P} x {H} x {W}, {len(store.class_names)} classes"
+
+
+# Frames of recordings or pictures, with their labels.
+FRAMES = StoreKind(open_store, _shape, "recordings")
 
 
 def digest(*parts: object) -> str:

@@ -10,7 +10,7 @@ from pipelines.errors import RunError
 
 @dataclass(frozen=True)
 class SampleSplit:
-    """Positions in the store, ascending, int64. No sample is in two of them.
+    """Positions of samples, or windows with boxes, in the store, ascending, int64. None is in two of them.
 
     Attributes:
         train: Trained on.
