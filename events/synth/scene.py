@@ -22,8 +22,11 @@ from events.synth.outlines import (
     inside_points,
 )
 
-# Log light is rounded to this many decimals, so that the last bit of a machine's sine changes no event.
-LOG_DECIMALS = 4
+# Log light is rounded to this many parts of 1, so that the last bit of a machine's sine changes no event.
+LOG_UNITS = 1e4
+
+# Pictures are drawn so many pixels at once.
+PIXELS_AT_ONCE = 1 << 18
 
 
 class Boxes(NamedTuple):
@@ -45,7 +48,7 @@ class Boxes(NamedTuple):
 
 
 class Poses(NamedTuple):
-    """Middle, size in pixels and angle in radians of all objects at one time, each float64 [M]."""
+    """Middle, size in pixels and angle in radians of all objects, each float64 [M], or [S, M] at S times."""
 
     x: np.ndarray
     y: np.ndarray
@@ -93,9 +96,9 @@ class Scene:
     def __len__(self) -> int:
         return len(self.class_id)
 
-    def poses_at(self, t_us: float) -> Poses:
-        """Return where all objects are at a time."""
-        seconds = t_us / 1e6
+    def poses_at(self, t_us: float | np.ndarray) -> Poses:
+        """Return where all objects are at a time, or at each of several, shape [S]."""
+        seconds = np.asarray(t_us)[..., None] / 1e6
         along = self.phase + self.rate * seconds
         right, down = self.semi_x * np.cos(along), self.semi_y * np.sin(along)
         cosine, sine = np.cos(self.tilt), np.sin(self.tilt)
@@ -118,27 +121,23 @@ class Scene:
         return Boxes(xyxy, self.class_id, np.arange(len(self)), self._visible_shares(poses))
 
     def log_light(self, times_us: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield what the pixels see at each time: natural log of light, background 0, float32 [H, W].
+        """Yield what the pixels see at each time: natural log of light, background 0, float32 [n, H, W].
 
-        A pixel that an edge crosses sees both sides by their share of it, taken as linear in the distance
-        of its centre from the edge, from half a pixel within to half a pixel outside.
+        Several times come at once, all in order. A pixel that an edge crosses sees both sides by their share
+        of it, taken as linear in the distance of its centre from the edge, from half a pixel within to half
+        a pixel outside.
         """
-        for t_us in times_us.tolist():
-            yield self._log_light_at(self.poses_at(t_us))
+        edges = np.array(self._edges())
+        size = max(1, PIXELS_AT_ONCE // (self.sensor_hw[0] * self.sensor_hw[1]))
+        for first in range(0, len(times_us), size):
+            poses = self.poses_at(times_us[first : first + size])
+            inner = np.stack(
+                [apothem(n, sizes) for n, sizes in zip(edges.tolist(), poses.size_px.T, strict=True)], axis=1
+            )
+            yield _log_lights(self.sensor_hw, edges, self.light, poses, inner)
 
     def _edges(self) -> list[int]:
         return [EDGES[CLASS_NAMES[class_id]] for class_id in self.class_id]
-
-    def _log_light_at(self, poses: Poses) -> np.ndarray:
-        edges = np.array(self._edges())
-        inner = np.array([apothem(n, size) for n, size in zip(edges, poses.size_px, strict=True)])
-        light = np.ones(self.sensor_hw)
-        _cover_all(light, edges, self.light, poses, inner)
-        # The background's log is 0 as it is.
-        log_light = np.zeros(self.sensor_hw, np.float32)
-        covered = light != 1
-        log_light[covered] = np.round(np.log(light[covered]), LOG_DECIMALS)
-        return log_light
 
     def _visible_shares(self, poses: Poses) -> np.ndarray:
         height, width = self.sensor_hw
@@ -161,7 +160,26 @@ class Scene:
 
 
 @njit(cache=True, nogil=True)
-def _cover_all(light, edges, own, poses, inner):  # type: ignore[no-untyped-def]
+def _log_lights(sensor_hw, edges, own, poses, inner):  # type: ignore[no-untyped-def]
+    """Return log light float32 [S, H, W] for poses [S, M] and apothems `inner` [S, M], in pixels."""
+    found = np.empty((len(inner), *sensor_hw), np.float32)
+    light = np.empty(sensor_hw)
+    # Most pixels see what the one before saw.
+    last, last_log = 1.0, np.float32(0)
+    for s in range(len(inner)):
+        light[:] = 1
+        _cover_all(light, edges, own, poses.x[s], poses.y[s], poses.angle[s], inner[s])
+        for row in range(light.shape[0]):
+            for column in range(light.shape[1]):
+                if light[row, column] != last:
+                    last = light[row, column]
+                    last_log = np.float32(np.rint(np.log(last) * LOG_UNITS) / LOG_UNITS)
+                found[s, row, column] = last_log
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _cover_all(light, edges, own, xs, ys, angles, inner):  # type: ignore[no-untyped-def]
     """Put all objects before the background `light`, float64 [H, W], which is changed; the nearest last.
 
     How far a pixel's centre lies outside an outline is that of `distance_outside`; `inner` is the apothem
@@ -170,9 +188,9 @@ def _cover_all(light, edges, own, poses, inner):  # type: ignore[no-untyped-def]
     height, width = light.shape
     directions = np.empty((max(1, edges.max()), 2))
     for i in range(len(edges)):
-        x, y, n = poses.x[i], poses.y[i], edges[i]
+        x, y, n = xs[i], ys[i], edges[i]
         for k in range(n):
-            angle = poses.angle[i] + np.pi / 2 + 2 * np.pi * k / n
+            angle = angles[i] + np.pi / 2 + 2 * np.pi * k / n
             directions[k, 0], directions[k, 1] = np.cos(angle), np.sin(angle)
         reach = (inner[i] / np.cos(np.pi / n) if n else inner[i]) + 1
         for row in range(max(0, int(np.floor(y - reach))), min(height, int(np.ceil(y + reach)))):

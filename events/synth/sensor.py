@@ -13,14 +13,13 @@ L is taken as linear in time between steps, so that events have times of their o
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from events.errors import ConfigError
 from events.recording import EVENT_DTYPE
-from events.synth.sensor_steps import Noise, Step, advance, simulate, start_state
+from events.synth.sensor_steps import Noise, advance_all, simulate, start_state
 
 # Height and width of the DVS128 in pixels.
 DVS128_HW = (128, 128)
@@ -147,9 +146,9 @@ def record_light(
     """Record whatever is before the sensor, rendered once a step.
 
     Args:
-        log_light: `steps` + 1 pictures, natural log of intensity, float32 [H, W]: what every pixel sees at
-            the start of each step and after the last. Taken one by one, each read before the next is asked
-            for.
+        log_light: `steps` + 1 pictures, natural log of intensity, float32 [n, H, W], n of them at once: what
+            every pixel sees at the start of each step and after the last. Those at once are read before the
+            next are asked for.
         steps: Number of steps.
         step_us: Length of a step in microseconds.
         settings: The sensor.
@@ -169,23 +168,27 @@ def record_light(
     flat = Pixels(pixels.on_threshold.ravel(), pixels.off_threshold.ravel())
     changed = np.zeros((height * width + 7) // 8 * 8, np.uint8)
     step_events, words, n_words, noise_done = np.empty(256, np.uint64), np.empty(1 << 16, np.uint64), 0, 0
-    level, s = np.empty(0, np.float32), -1
-    for s, picture in enumerate(islice(log_light, steps + 2)):
-        if picture.shape != settings.sensor_hw:
-            raise ConfigError(f"picture {s} is of {picture.shape}, the sensor of {settings.sensor_hw}")
-        level_next = picture.ravel() + leak_per_step * np.float32(s)
-        if s == 0:
-            state = start_state(level_next, phase, flat)
-        else:
-            step = Step(float((s - 1) * step_us), step_us, level, level_next)
-            step_events, noise_done, words, n_words = advance(
-                step, state, flat, changed, float(settings.refractory_us), width, noise, noise_done,
-                step_events, words, n_words,
-            )  # fmt: skip
-        level = level_next
-    if s != steps:
-        found = "more" if s > steps else str(s + 1)
-        raise ConfigError(f"{steps} steps need a picture before each and one after, {steps + 1}; got {found}")
+    level, state, done = np.empty(0, np.float32), None, 0
+    for pictures in log_light:
+        if pictures.shape[1:] != settings.sensor_hw:
+            raise ConfigError(
+                f"picture {done} is of {pictures.shape[1:]}, the sensor of {settings.sensor_hw}"
+            )
+        if done + len(pictures) > steps + 1:
+            raise ConfigError(
+                f"{steps} steps need a picture before each and one after, {steps + 1}; got more"
+            )
+        if state is None:
+            level = pictures[0].ravel()
+            state = start_state(level, phase, flat)
+            pictures, done = pictures[1:], 1
+        level, step_events, noise_done, words, n_words = advance_all(
+            pictures, done, step_us, level, state, flat, changed, float(settings.refractory_us),
+            leak_per_step, noise, noise_done, step_events, words, n_words,
+        )  # fmt: skip
+        done += len(pictures)
+    if done != steps + 1:
+        raise ConfigError(f"{steps} steps need a picture before each and one after, {steps + 1}; got {done}")
     return words[:n_words].copy().view(EVENT_DTYPE)
 
 

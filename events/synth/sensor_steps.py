@@ -66,6 +66,27 @@ def simulate(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def advance_all(  # type: ignore[no-untyped-def]
+    pictures, done, step_us, level, state, pixels, changed, refractory_us, leak_per_step, noise, noise_done,
+    step_events, words, n_words,
+):  # fmt: skip
+    """Run a step to each of the pictures, float32 [n, H, W]; `done` were seen before, at last `level`.
+
+    Returns:
+        level, step_events, noise_done, words, n_words, as they are to be given to the next call.
+    """
+    for k in range(len(pictures)):
+        level_next = pictures[k].ravel() + leak_per_step * np.float32(done + k)
+        step = Step(float((done + k - 1) * step_us), step_us, level, level_next)
+        step_events, noise_done, words, n_words = advance(
+            step, state, pixels, changed, refractory_us, pictures.shape[2], noise, noise_done, step_events,
+            words, n_words,
+        )  # fmt: skip
+        level = level_next
+    return level, step_events, noise_done, words, n_words
+
+
+@njit(cache=True, nogil=True)
 def start_state(level, phase, pixels):  # type: ignore[no-untyped-def]
     """Return pixels that remember a level between their two thresholds, `phase` from 0 to 1."""
     n = len(level)

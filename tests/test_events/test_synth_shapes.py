@@ -95,7 +95,7 @@ def test_what_is_seen_of_objects_cut_by_the_edge_and_hidden_by_a_nearer_one():
 
 def test_light_covers_the_box_and_nothing_else():
     scene = scene_of((1, 30, 20, 12, 0.3), (2, 60, 40, 16, 1.0))
-    light = next(scene.log_light(np.array([0])))
+    light = next(scene.log_light(np.array([0])))[0]
     assert light.max() == pytest.approx(np.log(2), abs=1e-4)
     ys, xs = np.nonzero(light)
     for own, box in ((xs < 45, scene.boxes_at(0).xyxy[0]), (xs >= 45, scene.boxes_at(0).xyxy[1])):
@@ -289,11 +289,12 @@ def test_pictures_that_do_not_fit_the_sensor_are_refused():
             pictures, steps=2, step_us=10, settings=sensor, pixels=draw_pixels(sensor, rng), rng=rng
         )
 
-    good = np.zeros((4, 5), np.float32)
+    good = np.zeros((1, 4, 5), np.float32)
     assert len(record([good] * 3)) == 0
+    assert len(record([np.zeros((3, 4, 5), np.float32)])) == 0
     with pytest.raises(ConfigError, match="2 steps need a picture before each and one after, 3; got 2"):
         record([good] * 2)
     with pytest.raises(ConfigError, match="3; got more"):
         record([good] * 9)
     with pytest.raises(ConfigError, match=r"picture 1 is of \(5, 4\), the sensor of \(4, 5\)"):
-        record([good, good.T, good])
+        record([good, np.zeros((1, 5, 4), np.float32), good])
