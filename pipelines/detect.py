@@ -15,7 +15,7 @@ from events.store.detection import DetectionStore, open_detection_store
 from pipelines.detect_data import prepare_detection_store, split_windows
 from pipelines.detect_evaluate import score_windows
 from pipelines.detect_seen import look_at_windows
-from pipelines.detect_settings import DetectExperiment, EvaluationSettings
+from pipelines.detect_settings import OVERFIT_WARNING, DetectExperiment, EvaluationSettings
 from pipelines.detect_test import evaluate_detector
 from pipelines.display import Display, PlainLines
 from pipelines.errors import RunError
@@ -130,6 +130,8 @@ def _prepare(
         f"run       {folder.path}  {len(windows.train)} training, {len(windows.validation)} validation, "
         f"{len(windows.test)} test windows"
     )
+    if experiment.data.overfit is not None:
+        display.say(f"overfit   {OVERFIT_WARNING}")
     display.say(f"neurons   {name_neuron(experiment.detector.neuron)}: {executor}")
     if anchors is not None:
         display.say(f"anchors   {sum(anchors.per_cell)} sizes, fitted to the training boxes")
@@ -295,6 +297,7 @@ def _test_once(job: _Job, executor: str) -> dict[str, Any]:
         "weights": name_weights(list_weights(network)),
         "train_windows": len(job.windows.train),
         "validation_windows": len(job.windows.validation),
+        "overfit": OVERFIT_WARNING if experiment.data.overfit is not None else None,
         "train_s": sum(record["train_s"] for record in metrics),
     }
     folder.write_seen(

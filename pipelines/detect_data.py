@@ -16,6 +16,9 @@ from pipelines.prepare import StoreKind, convert_listing, digest, finished_store
 from pipelines.samples import SampleSplit, spread_samples
 from pipelines.settings_tree import as_table
 
+# Fewer pixels, those of all steps, are recorded sooner than processes are started.
+ONE_PROCESS_PIXELS = 4 << 30
+
 
 def prepare_detection_store(settings: DetectionData, display: Display) -> DetectionStore:
     """Return the store an experiment trains on; make what is missing.
@@ -62,10 +65,13 @@ def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: D
             "--smoke tries it without"
         )
     recordings = folder / f"{MADE_HERE}-{digest(as_table(settings.shapes))}"
+    shapes, (height, width) = settings.shapes, settings.shapes.sensor.sensor_hw
+    if shapes.recordings * shapes.duration_us // shapes.step_us * height * width < ONE_PROCESS_PIXELS:
+        workers = 1
     display.say(f"making    {recordings}  shapes moved before a simulated event camera")
     write_shapes(
         recordings,
-        settings.shapes,
+        shapes,
         workers=workers,
         progress=lambda done, total: display.progress("recording", done, total),
     )
@@ -89,10 +95,13 @@ def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) 
 
     A store with a validation split keeps it. Otherwise the seed picks that share of the training recordings,
     at least one: windows of one recording are too alike to tell how good a detector is on others.
+    With `settings.overfit` all three are the same windows.
 
     Raises:
         RunError: Nothing can be learned, or nothing can be tested.
     """
+    if settings.overfit is not None:
+        return _same_windows(store, settings.overfit)
     train, validation, test = (store.indices(name) for name in ("train", "validation", "test"))
     if len(test) == 0:
         raise RunError(
@@ -113,3 +122,13 @@ def split_windows(store: DetectionStore, settings: DetectionData, *, seed: int) 
         validation = train[np.isin(store.recording[train], chosen)]
     kept = spread_samples(validation, settings.validation_windows)
     return SampleSplit(np.setdiff1d(train, validation), kept, test)
+
+
+def _same_windows(store: DetectionStore, count: int) -> SampleSplit:
+    """Return so many windows with boxes, evenly spaced over all splits, for training, validation and test."""
+    labelled = np.concatenate([store.indices(name) for name in ("train", "validation", "test")])
+    boxes = np.diff(store.boxes.window_ptr)[labelled]
+    windows = spread_samples(np.sort(labelled[boxes > 0]), count)
+    if len(windows) == 0:
+        raise RunError(f"{store.path}: no box in any window; convert recordings with labels")
+    return SampleSplit(windows, windows, windows)

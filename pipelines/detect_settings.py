@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from snn.training.settings import TrainSettings
 DEFAULT_DETECTION = "shapes"
 # The data set that is made here instead of found somewhere.
 MADE_HERE = "shapes"
+# Of a try on a few windows that are learned by heart.
+OVERFIT_EPOCHS = 40
+OVERFIT_WARNING = (
+    "trained, validated and tested on the same windows: the figures say whether it can learn these, "
+    "nothing about any other window"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class DetectionData:
         shapes: What recordings are made, for `shapes`.
         validation_share: Share of the training recordings kept for validation, without a split for it.
         validation_windows: At most so many windows are looked at after an epoch, evenly spaced; none: all.
+        overfit: So many labelled windows of any split, evenly spaced, are trained on, validated on and tested
+            on, all the same: whether the detector can learn these at all. None: the splits are kept apart.
         cache: Whether decoded frames stay in memory: `none`, `decoded`, or `auto` up to 1 GiB.
         workers: Processes that make and convert recordings; 0 takes one for each core.
     """
@@ -51,6 +60,7 @@ class DetectionData:
     shapes: ShapeSettings = field(default_factory=ShapeSettings)
     validation_share: float = 0.15
     validation_windows: int | None = None
+    overfit: int | None = None
     cache: Cache = "auto"
     workers: int = 0
 
@@ -65,6 +75,10 @@ class DetectionData:
         if self.validation_windows is not None and self.validation_windows < 1:
             raise ExperimentError(
                 f"data.validation_windows must be at least 1, got {self.validation_windows}; none takes all"
+            )
+        if self.overfit is not None and self.overfit < 1:
+            raise ExperimentError(
+                f"data.overfit must be at least 1 window, got {self.overfit}; none keeps the splits apart"
             )
         if self.binning.window_us != self.windows.window_us:
             raise ExperimentError(
@@ -138,15 +152,47 @@ def embedded_detections() -> dict[str, Path]:
 
 
 def load_detection(
-    name: str | Path, assignments: Sequence[str] = (), *, smoke: bool = False
+    name: str | Path,
+    assignments: Sequence[str] = (),
+    *,
+    smoke: bool = False,
+    overfit: int | None = None,
 ) -> DetectExperiment:
-    """Load an experiment and change it; arguments as `pipelines.experiment.load_experiment`.
+    """Load an experiment and change it.
+
+    Args:
+        name: As of `pipelines.experiment.load_experiment`, and so `assignments` and `smoke`.
+        overfit: Train, validate and test on the same so many windows, see `overfit_changes`.
 
     Raises:
         ExperimentError: The file, a setting or a value cannot be used.
     """
+    if smoke and overfit is not None:
+        raise ExperimentError("--smoke and --overfit: each makes another try of the recipe; leave one out")
     path = find_file(name, embedded_detections(), what="detection experiment")
-    return load_file(DetectExperiment, path, assignments, smoke_changes if smoke else None)
+    changes = smoke_changes if smoke else None if overfit is None else partial(overfit_changes, overfit)
+    return load_file(DetectExperiment, path, assignments, changes)
+
+
+def overfit_changes(windows: int, table: Mapping[str, Any]) -> list[Change]:
+    """Return what to change in an experiment's table to see whether its detector can learn a few windows.
+
+    The data, the detector and its loss stay; what is there to keep a detector from learning windows by heart
+    is turned off: augmentation, weight decay, and the moving mean of weights, which lags behind so few steps.
+    Batches are at most a third of the windows: it is steps that are few.
+    """
+    batch_size = table.get("training", {}).get("batch_size", TrainSettings.batch_size)
+    changes: dict[str, Any] = {
+        "name": f"{table.get('name', 'detection')}-overfit",
+        "data.overfit": windows,
+        "augment": {},
+        "training.epochs": OVERFIT_EPOCHS,
+        "training.batch_size": min(batch_size, max(windows // 3, 1)),
+        "training.accumulate": 1,
+        "training.weight_decay": 0.0,
+        "training.average_decay": "none",
+    }
+    return [(name.split("."), value) for name, value in changes.items()]
 
 
 def smoke_changes(table: Mapping[str, Any]) -> list[Change]:

@@ -10,7 +10,9 @@ from pipelines.errors import RunError
 
 @dataclass(frozen=True)
 class SampleSplit:
-    """Positions of samples, or windows with boxes, in the store, ascending, int64. None is in two of them.
+    """Positions of samples, or windows with boxes, in the store, ascending, int64.
+
+    None is in two of them, but where a detector is made to learn a few windows by heart.
 
     Attributes:
         train: Trained on.

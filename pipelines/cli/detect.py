@@ -93,6 +93,15 @@ def detect(
             help="Only try it: shapes made here in place of the data, narrow, one epoch; a minute.",
         ),
     ] = False,
+    overfit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="WINDOWS",
+            help="Only see whether it can learn: train, validate and test on the same so many windows, "
+            "without augmentation.",
+            show_default=False,
+        ),
+    ] = None,
     resume: ResumeOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
@@ -118,6 +127,8 @@ def detect(
 
       pipelines run detect pedro --data path/to/PEDRo --set evaluation.protocol=voc50
 
+      pipelines run detect pedro --data path/to/PEDRo --overfit 9
+
       pipelines run detect --resume runs/shapes-20260101-120000
     """
     with reported():
@@ -137,18 +148,19 @@ def detect(
         if threshold is not None:
             check_name("threshold", threshold, THRESHOLDS)
         if resume is not None:
-            if experiment is not None or changes or out is not None or threshold is not None or smoke:
+            others = (experiment, out, threshold, overfit)
+            if changes or smoke or any(other is not None for other in others):
                 raise ExperimentError(
                     "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
-                    "--dataset, --head, --neuron, --threshold, --executor, --from, --seed, --smoke and "
-                    "--out, or start a new run"
+                    "--dataset, --head, --neuron, --threshold, --executor, --from, --seed, --smoke, "
+                    "--overfit and --out, or start a new run"
                 )
             from pipelines.detect import read_detection
 
             settings, folder = read_detection(resume), RunFolder(resume)
         else:
             refuse_smoke_on_data(smoke, data)
-            settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke)
+            settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke, overfit=overfit)
             settings = _with_threshold(settings, threshold)
             folder = new_run_folder(settings, out)
         with display_here() as display:
@@ -184,6 +196,8 @@ def _say_what_came_out(outcome: "DetectOutcome") -> None:
 
     results, folder = outcome.results or {}, outcome.folder
     print("", *results["test"]["lines"], "", control_words(results), sep="\n")
+    if results["overfit"] is not None:
+        print(f"\noverfit: {results['overfit']}")
     print(f"""
 report        {folder.report}
 pictures      {folder.pictures}

@@ -54,6 +54,7 @@ def build_detection_report(folder: RunFolder) -> Path:
         title=html.escape(f"{settings['name']}: mAP {_percent(scores['mean_ap'])}"),
         name=html.escape(settings["name"]),
         description=html.escape(settings["description"]),
+        warning=_warning(results),
         cards=_cards(results, metrics),
         lines=html.escape("\n".join(results["test"]["lines"])),
         control=html.escape(control_words(results)),
@@ -70,6 +71,13 @@ def build_detection_report(folder: RunFolder) -> Path:
     )
     folder.report.write_text(text, encoding="utf-8")
     return folder.report
+
+
+def _warning(results: Mapping[str, Any]) -> str:
+    """Return a line above everything where the figures are of the windows that were trained on."""
+    # Earlier runs have none.
+    words = results.get("overfit")
+    return f'<p class="warning"><b>Overfit on purpose:</b> {html.escape(words)}.</p>' if words else ""
 
 
 def class_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
