@@ -105,32 +105,29 @@ def dense_loss(
     match = match_anchors if with_anchors else match_cells
     targets = torch.zeros_like(logits)
     counted = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-    of_boxes, positives = [], 0
+    where, sought_boxes = [], []
     for image, (of_image, kinds) in enumerate(zip(boxes, labels, strict=True)):
         of_image, kinds = of_image.to(logits), kinds.to(logits.device)
-        sought = (
-            torch.ones_like(kinds, dtype=torch.bool) if ignore is None else ~ignore[image].to(kinds.device)
-        )
-        wanted = of_image[sought]
+        wanted, ignored = of_image, None
+        if ignore is not None:
+            left = ignore[image].to(kinds.device)
+            wanted, kinds, ignored = of_image[~left], kinds[~left], of_image[left]
         _check_sizes(wanted, image)
-        matched = match(predictions.locations, wanted, settings.matcher, ignored=of_image[~sought])
+        matched = match(predictions.locations, wanted, settings.matcher, ignored=ignored)
         answers = (matched >= 0).nonzero()[:, 0]
-        targets[image, answers, kinds[sought][matched[answers]]] = 1
+        of_answers = matched[answers]
+        targets[image, answers, kinds[of_answers]] = 1
         counted[image] = matched != LEFT_OUT
-        positives += len(answers)
-        of_boxes.append(
-            _box_loss(
-                code[image, answers],
-                predictions.locations[answers],
-                wanted[matched[answers]],
-                settings,
-                weights,
-            )
-        )
+        where.append(answers + image * len(matched))
+        sought_boxes.append(wanted[of_answers])
+    at = torch.cat(where)
+    positives = len(at)
+    locations = predictions.locations[at % len(predictions.locations)]
+    of_boxes = _box_loss(code.flatten(0, 1)[at], locations, torch.cat(sought_boxes), settings, weights)
     focal = focal_loss(logits, targets, alpha=settings.alpha, gamma=settings.gamma)
     share = 1 / max(positives, 1)
     classes = (focal * counted[:, :, None]).sum() * share
-    places = settings.box_weight * torch.stack(of_boxes).sum() * share
+    places = settings.box_weight * of_boxes * share
     return DetectionLoss(classes + places, classes.detach(), places.detach(), positives)
 
 
