@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from events.draw_boxes import DrawnBoxes, draw_boxes
+from events.draw_boxes import PAPER_RGB, DrawnBoxes, draw_boxes
 from events.errors import ConfigError
 
 ON_RGB = (213, 94, 0)
 OFF_RGB = (0, 114, 178)
-PAPER_RGB = (255, 255, 255)
 INK_RGB = (40, 40, 40)
 FAINT_RGB = (225, 225, 225)
 

@@ -4,14 +4,17 @@ Everything is kept as plain arrays, so that the report needs neither store nor n
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from events.store.detection import DetectionStore
+from pipelines.samples import spread_samples
 from snn.detection.predictions import Detections
 from snn.metrics.detection.columns import overlaps
 
-# Windows shown of each kind, and windows of the recording that is animated.
+# Windows shown whatever was found, evenly spaced, of the worst of each kind, and of those animated.
+SHOWN_EVENLY = 12
 SHOWN_WORST = 8
 # Of them, of one recording at most: its windows are alike.
 OF_RECORDING = 2
@@ -36,14 +39,21 @@ def look_at_windows(
         least_score: Detections that are less sure are not shown.
 
     Returns:
-        For each of `misses`, `alarms` and `clip`, with k windows: `<name>_window` [k] numbers in the store,
-        `<name>_frames` [k, 2, H, W] uint16, counts by polarity, `<name>_t_us` [k]; and boxes as columns with
+        For each of `windows`, `misses`, `alarms` and `clip`, with k windows: `<name>_window` [k] numbers in
+        the store, `<name>_frames` [k, 2, H, W] uint16, counts by polarity, `<name>_t_us` [k],
+        `<name>_recording` [k] names; and boxes as columns with
         the position of their window in these, `<name>_truth_of`, `_truth_xyxy`, `_truth_class`,
         `_truth_ignore`, and `<name>_found_of`, `_found_xyxy`, `_found_class`, `_found_score`.
     """
     missed, alarmed = worst_windows(store, indices, found, least_score=least_score)
     seen: dict[str, np.ndarray] = {}
-    for name, windows in (("misses", missed), ("alarms", alarmed), ("clip", _clip(store, indices))):
+    shown = {
+        "windows": spread_samples(indices, SHOWN_EVENLY).tolist(),
+        "misses": missed,
+        "alarms": alarmed,
+        "clip": _clip(store, indices),
+    }
+    for name, windows in shown.items():
         seen |= {f"{name}_{key}": value for key, value in _kept(store, windows, found, least_score).items()}
     return seen
 
@@ -82,7 +92,9 @@ def _shown(store: DetectionStore, worst: list[tuple[float, int]]) -> list[int]:
 
 
 def _clip(store: DetectionStore, indices: np.ndarray) -> list[int]:
-    """Return windows of the recording with most boxes, in order."""
+    """Return windows of the recording with most boxes, in order; of all where each is a single window."""
+    if len(np.unique(store.recording[indices])) == len(indices):
+        return spread_samples(indices, CLIP_WINDOWS).tolist()
     boxes = np.diff(store.boxes.window_ptr)[indices]
     counts = np.bincount(store.recording[indices], weights=boxes)
     return indices[store.recording[indices] == counts.argmax()][:CLIP_WINDOWS].tolist()
@@ -101,6 +113,7 @@ def _kept(
     _, _, _, H, W = store.frames.shape
     return {
         "window": np.array(windows, np.int64),
+        "recording": np.array([_name(store, index) for index in windows], str),
         "t_us": store.t_end_us[windows],
         "frames": np.array([by_polarity(store.frames.read(index)) for index in windows], np.uint16).reshape(
             -1, 2, H, W
@@ -114,6 +127,11 @@ def _kept(
         "found_class": of_found("labels").astype(np.int64),
         "found_score": of_found("scores"),
     }
+
+
+def _name(store: DetectionStore, index: int) -> str:
+    """Return the name of a window's recording, without folders."""
+    return PurePosixPath(store.recording_names[store.recording[index]]).name
 
 
 def by_polarity(frames: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Boxes on pictures of windows: true boxes green, detections purple with class and score. Sheets and GIFs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from events.draw import FONT_PX, INK_RGB, PAPER_RGB
-from events.draw_boxes import IGNORED_RGB
+from events.draw_boxes import IGNORED_RGB, write_names
 from events.errors import ConfigError
 from events.inspect.label_sheet import (
     BOX_RGB,
@@ -22,6 +23,10 @@ from events.inspect.label_sheet import (
 
 # Below the picture, for the time.
 STRIP_PX = 24
+# The end of a recording's name is cut off behind so many letters.
+NAME_LETTERS = 40
+# How long a window of a clip is shown, and where the one before it is no neighbour of it.
+FRAME_MS, ALONE_MS = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class SeenWindow:
         ignore: Whether a detection of a true box is neither right nor wrong, bool, shape [M].
         found: Detections, shape [N, 4].
         found_class, score: Of these, shape [N].
+        recording: Name of its recording; empty where it is not known.
     """
 
     frame: np.ndarray
@@ -46,10 +52,21 @@ class SeenWindow:
     found: np.ndarray
     found_class: np.ndarray
     score: np.ndarray
+    recording: str = ""
+
+    def where(self) -> str:
+        """Return recording and time on one line."""
+        return f"{self.recording[:NAME_LETTERS]}  {self.t_us / 1e6:.3f} s".strip()
 
 
 def seen_windows(seen: Mapping[str, np.ndarray], name: str) -> list[SeenWindow]:
-    """Return the windows that `pipelines.detect_seen.look_at_windows` kept under a name."""
+    """Return the windows that `pipelines.detect_seen.look_at_windows` kept under a name; none without any.
+
+    Earlier runs kept fewer kinds of windows, and no names of recordings.
+    """
+    if f"{name}_window" not in seen:
+        return []
+    recordings = seen.get(f"{name}_recording", [""] * len(seen[f"{name}_window"]))
     of_truth, of_found = seen[f"{name}_truth_of"], seen[f"{name}_found_of"]
     return [
         SeenWindow(
@@ -61,15 +78,18 @@ def seen_windows(seen: Mapping[str, np.ndarray], name: str) -> list[SeenWindow]:
             found=seen[f"{name}_found_xyxy"][of_found == k],
             found_class=seen[f"{name}_found_class"][of_found == k],
             score=seen[f"{name}_found_score"][of_found == k],
+            recording=str(recording),
         )
-        for k, (frame, t_us) in enumerate(zip(seen[f"{name}_frames"], seen[f"{name}_t_us"], strict=True))
+        for k, (frame, t_us, recording) in enumerate(
+            zip(seen[f"{name}_frames"], seen[f"{name}_t_us"], recordings, strict=True)
+        )
     ]
 
 
 def draw_window(
     window: SeenWindow, class_names: Sequence[str], *, side_px: int = TILE_PX, peak: float | None = None
 ) -> Image.Image:
-    """Draw a window: events, true boxes without words, detections with class and score.
+    """Draw a window: events, true boxes without words, detections with score, and class where there are more.
 
     Args:
         window: What is drawn.
@@ -83,11 +103,15 @@ def draw_window(
     outline_boxes(picture, window.truth[window.ignore], scale=scale, rgb=IGNORED_RGB)
     outline_boxes(picture, window.truth[~window.ignore], scale=scale, rgb=BOX_RGB, line_px=2)
     outline_boxes(picture, window.found, scale=scale, rgb=MARKED_RGB)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=FONT_PX)
-    for box, k, score in zip(window.found, window.found_class, window.score, strict=True):
-        x0, y0 = (int(edge) for edge in np.round(box[:2] * scale))
-        above = y0 - FONT_PX - 3 if y0 >= FONT_PX + 3 else y0 + 1
-        pen.text((x0, above), f"{class_names[int(k)]} {score:.2f}", fill=MARKED_RGB, font=font)
+    surest_first = np.argsort(-window.score, kind="stable")
+    words = [
+        f"{class_names[int(window.found_class[row])]} {window.score[row]:.2f}"
+        if len(class_names) > 1
+        else f"{window.score[row]:.2f}"
+        for row in surest_first
+    ]
+    edges = np.round(window.found[surest_first] * scale).astype(int).tolist()
+    write_names(picture, edges, words, [MARKED_RGB] * len(words))
     return picture
 
 
@@ -97,22 +121,20 @@ def draw_windows(
     """Return windows side by side on a sheet, each with its time and what is really there below."""
     captions = []
     for window in windows:
-        names = [class_names[int(k)] for k in window.truth_class[~window.ignore]]
-        captions.append(f"{window.t_us / 1000:.0f} ms\n{', '.join(names) or 'nothing there'}")
+        counts = Counter(class_names[int(k)] for k in window.truth_class[~window.ignore])
+        there = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing there"
+        captions.append(f"{window.where()}\n{there}")
     tiles = [draw_window(window, class_names, side_px=240) for window in windows]
     return draw_gallery(tiles, captions, title=title, columns=columns)
 
 
-def write_clip(
-    path: Path, windows: Sequence[SeenWindow], class_names: Sequence[str], *, frame_ms: int = 100
-) -> None:
-    """Write windows as an animated GIF that repeats, each with its time below.
+def write_clip(path: Path, windows: Sequence[SeenWindow], class_names: Sequence[str]) -> None:
+    """Write windows as an animated GIF that repeats, each with its time below; single ones of many slowly.
 
     Args:
         path: The file, `.gif`.
         windows: In order, at least one.
         class_names: Names of the classes.
-        frame_ms: How long a window is shown.
 
     Raises:
         ConfigError: It is no `.gif`, or there is no window.
@@ -126,15 +148,16 @@ def write_clip(
     counts = np.concatenate([window.frame[window.frame > 0].ravel() for window in windows])
     # The same colours throughout, or a quiet window would look like a busy one.
     peak = float(np.percentile(counts, 98)) if len(counts) else 1.0
-    pictures = [_with_time(draw_window(window, class_names, peak=peak), window.t_us) for window in windows]
+    pictures = [_with_time(draw_window(window, class_names, peak=peak), window.where()) for window in windows]
     first, *others = (picture.quantize(64, dither=Image.Dither.NONE) for picture in pictures)
+    frame_ms = FRAME_MS if len({window.recording for window in windows}) == 1 else ALONE_MS
     first.save(path, save_all=True, append_images=others, duration=frame_ms, loop=0)
 
 
-def _with_time(picture: Image.Image, t_us: int) -> Image.Image:
+def _with_time(picture: Image.Image, where: str) -> Image.Image:
     whole = Image.new("RGB", (picture.width, picture.height + STRIP_PX), PAPER_RGB)
     whole.paste(picture, (0, 0))
     font = ImageFont.load_default(size=FONT_PX)
     pen = ImageDraw.Draw(whole)
-    pen.text((4, picture.height + 4), f"{t_us / 1000:.0f} ms", fill=INK_RGB, font=font)
+    pen.text((4, picture.height + 4), where, fill=INK_RGB, font=font)
     return whole

@@ -78,7 +78,7 @@ def draw_gallery(
     cell_h = max(tile.height for tile in tiles) + max(map(len, lines)) * (FONT_PX + 4) + 4
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    top = 2 * GAP_PX + FONT_PX
+    top = 2 * GAP_PX + FONT_PX if title else GAP_PX
     width = max(columns * (cell_w + GAP_PX) + GAP_PX, int(font.getlength(title)) + 2 * GAP_PX)
     sheet = Image.new("RGB", (width, top + rows * (cell_h + GAP_PX)), PAPER_RGB)
     pen = ImageDraw.Draw(sheet)
@@ -119,7 +119,8 @@ def draw_audits(audited: Sequence[AuditedFile], *, tiles: int = 20, window_us: i
         captions.append(_caption(file, row, name))
     boxes = sum(len(file.audit.labels) for file in audited)
     doubtful = sum(int(file.audit.doubtful().sum()) for file in audited)
-    title = f"{len(audited)} label files, {boxes:,} boxes, {doubtful:,} doubtful"
+    files = f"{len(audited):,} label file{'' if len(audited) == 1 else 's'}"
+    title = f"{files}, {boxes:,} boxes, {doubtful:,} doubtful"
     if not pictures:
         empty = Image.new("RGB", (200, 20), (255, 255, 255))
         return draw_gallery([empty], ["no boxes"], title=title)

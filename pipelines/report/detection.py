@@ -43,7 +43,7 @@ def build_detection_report(folder: RunFolder) -> Path:
     with np.load(folder.seen) as arrays:
         seen = {name: arrays[name] for name in arrays}
     embedded = {path.stem: _embedded(path) for path in _draw_figures(folder, results, metrics, names)}
-    galleries = {name: _gallery(folder, seen, name, names) for name in ("misses", "alarms")}
+    galleries = {name: _gallery(folder, seen, name, names) for name in ("windows", "misses", "alarms")}
     write_clip(folder.pictures / "clip.gif", seen_windows(seen, "clip"), names)
     page = Template((Path(str(files("pipelines"))) / "report" / "detection.html").read_text(encoding="utf-8"))
     scores = results["test"]["scores"]

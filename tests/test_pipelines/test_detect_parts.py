@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from events.batches_detection import DetectionBatch
+from events.draw_boxes import place_name
 from events.errors import ConfigError
 from events.store.detection import BoxesOfWindow
 from pipelines.cli.detect import THRESHOLDS, _with_threshold
@@ -179,6 +180,30 @@ def test_boxes_are_drawn_where_they_are():
     assert not (ignored == (0, 158, 115)).all(axis=-1).any()
 
 
+def test_captions_say_recording_time_and_what_is_there():
+    window = window_seen(recording="drive_td.dat", t_us=1_234_567)
+    assert window.where() == "drive_td.dat  1.235 s"
+    assert window_seen().where() == "0.050 s"
+
+
+def test_names_of_boxes_find_places_of_their_own():
+    picture, size = (200, 100), (40, 15)
+    # Above, as wide as the box; then at its right end; then inside, below, and inside at the lower edge.
+    taken, found_places = [], []
+    for _ in range(8):
+        x, y = place_name((50, 40, 150, 70), size, picture, taken)
+        found_places.append((x, y))
+        taken.append((x, y, x + size[0], y + size[1]))
+    assert found_places == [
+        (50, 25), (110, 25), (52, 42), (108, 42), (50, 70), (110, 70),
+        (50, 0), (50, 25),
+    ]  # fmt: skip
+    # At the upper edge it is inside, at the right edge it is moved, and a box off the picture has it there.
+    assert place_name((50, 5, 150, 70), size, picture, []) == (52, 7)
+    assert place_name((190, 40, 260, 70), size, picture, []) == (160, 25)
+    assert place_name((-50, -90, -10, -20), size, picture, []) == (0, 0)
+
+
 def test_clips_are_gifs_with_a_picture_a_window(tmp_path):
     windows = [
         window_seen(t_us=t, truth=np.array([[t / 1e4, 2, t / 1e4 + 9, 9.0]])) for t in (0, 50_000, 100_000)
@@ -186,6 +211,10 @@ def test_clips_are_gifs_with_a_picture_a_window(tmp_path):
     write_clip(tmp_path / "clip.gif", windows, NAMES)
     with Image.open(tmp_path / "clip.gif") as clip:
         assert (clip.n_frames, clip.info["loop"], clip.info["duration"]) == (3, 0, 100)
+    alone = [replace(window, recording=str(number)) for number, window in enumerate(windows)]
+    write_clip(tmp_path / "alone.gif", alone, NAMES)
+    with Image.open(tmp_path / "alone.gif") as clip:
+        assert (clip.n_frames, clip.info["duration"]) == (3, 1000)
     with pytest.raises(ConfigError, match=r"clip\.mp4: found suffix '\.mp4', expected '\.gif'"):
         write_clip(tmp_path / "clip.mp4", windows, NAMES)
     with pytest.raises(ConfigError, match="found no window"):
