@@ -166,10 +166,12 @@ class DetectionScores:
             lines.append(
                 f"{name}: mAP {_percent(band.mean_ap)}  AP50 {_percent(band.ap50)}  {band.boxes} boxes"
             )
-        if self.false_positives_per_minute is not None:
+        if self.false_positives_per_minute is not None and self.covered_minutes is not None:
+            minutes = self.covered_minutes
+            covered = f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.1f} s"
             lines.append(
-                f"false positives: {self.false_positives_per_minute:.2f} a minute over "
-                f"{self.covered_minutes:.1f} min, from a score of {self.operating_score:g}"
+                f"false positives: {self.false_positives:,} in {covered}, "
+                f"{self.false_positives_per_minute:.2f} a minute, from a score of {self.operating_score:g}"
             )
         if self.streaming is not None:
             lines.append(
