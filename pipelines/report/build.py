@@ -1,12 +1,9 @@
 """The report of a run: one HTML file with its pictures inside, made from the run folder alone."""
 
-import base64
 import html
 import shlex
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ import numpy as np
 from pipelines.report.cost import cost_section
 from pipelines.report.energy import energy_table
 from pipelines.report.gates import draw_kept_shares, gates_section
+from pipelines.report.page import card_row, embedded, fact_rows, origin_facts, write_page
 from pipelines.report.pictures import draw_pictures, spike_values
 from pipelines.run_folder import RunFolder
 from snn.cost.report import Cost
@@ -43,30 +41,20 @@ def build_report(folder: RunFolder) -> Path:
     gates = results.get("gates") or None
     kept = None if gates is None else draw_kept_shares(folder.pictures / "gates.png", gates, metrics)
     cost = results["test"].get("cost")
-    page = Template((Path(str(files("pipelines"))) / "report" / "page.html").read_text(encoding="utf-8"))
-    text = page.substitute(
-        {path.stem: _embedded(path) for path in paths},
-        title=html.escape(f"{settings['name']}: {100 * results['test']['accuracy']:.1f} % test accuracy"),
-        name=html.escape(settings["name"]),
-        description=html.escape(settings["description"]),
-        cards=_cards(results, metrics),
-        training_note=html.escape(_training_note(results, metrics)),
-        by_class=_by_class(results["test"]["accuracy_by_class"]),
-        neurons_note=html.escape(_neurons_note(settings["model"]["neuron"])),
-        spikes_note=html.escape(spikes_note),
-        gates="" if gates is None or kept is None else gates_section(gates, picture=_embedded(kept)),
-        cost="" if cost is None else cost_section(Cost.from_dict(cost), energy_table(folder)),
-        facts=_facts(about, settings, results),
-        commands=html.escape(_commands(folder.path)),
-        settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),
-        footer=html.escape(f"spikeline {about['versions']['spikeline']}, run started {about['started']}"),
-    )
-    folder.report.write_text(text, encoding="utf-8")
-    return folder.report
-
-
-def _embedded(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
+    title = f"{settings['name']}: {100 * results['test']['accuracy']:.1f} % test accuracy"
+    values = {
+        "cards": _cards(results, metrics),
+        "training_note": html.escape(_training_note(results, metrics)),
+        "by_class": _by_class(results["test"]["accuracy_by_class"]),
+        "neurons_note": html.escape(_neurons_note(settings["model"]["neuron"])),
+        "spikes_note": html.escape(spikes_note),
+        "gates": "" if gates is None or kept is None else gates_section(gates, picture=embedded(kept)),
+        "cost": "" if cost is None else cost_section(Cost.from_dict(cost), energy_table(folder)),
+        "facts": _facts(about, settings, results),
+        "commands": html.escape(_commands(folder.path)),
+        "footer": html.escape(f"spikeline {about['versions']['spikeline']}, run started {about['started']}"),
+    }
+    return write_page(folder, "page.html", title, values | {path.stem: embedded(path) for path in paths})
 
 
 def _cards(results: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
@@ -81,9 +69,7 @@ def _cards(results: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
         (f"{100 * sum(rates) / len(rates):.1f} %" if rates else "none", "mean firing rate of a layer"),
         (_minutes(results["train_s"]), f"training, {len(metrics)} epochs"),
     ]
-    return "".join(
-        f'<div class="card"><b>{value}</b><span>{html.escape(label)}</span></div>' for value, label in cards
-    )
+    return card_row(cards)
 
 
 def _minutes(seconds: float) -> str:
@@ -126,20 +112,13 @@ def _spikes_note(values: np.ndarray) -> str:
 
 
 def _facts(about: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     facts = {
         "data": f"{about['store']} (content {about['store_config_hash'][:12]})",
         "model": f"{settings['model']['name']}, width {settings['model']['width']:g}",
         "neurons": _neurons(results),
         "weights": results.get("weights", "float"),
-        "seed": settings["seed"],
-        "command": about["command"],
-        "versions": f"Python {about['python']}, {versions}",
-        "machine": f"{about['platform']}, {about['cores']} cores",
     }
-    return "".join(
-        f"<tr><th>{name}</th><td>{html.escape(str(text))}</td></tr>" for name, text in facts.items()
-    )
+    return fact_rows(facts | origin_facts(about, settings))
 
 
 def _neurons(results: Mapping[str, Any]) -> str:

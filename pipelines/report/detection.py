@@ -1,11 +1,8 @@
 """The report of a detector: one HTML file with its pictures inside, made from the run folder alone."""
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import matplotlib
@@ -17,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.draw_detections import draw_windows, seen_windows, write_clip
+from pipelines.report.page import card_row, embedded, fact_rows, origin_facts, write_page
 from pipelines.report.pictures import BLUE, GREY, ORANGE, STYLE
 from pipelines.run_folder import RunFolder
 from snn.cost.report import Cost
@@ -42,35 +40,29 @@ def build_detection_report(folder: RunFolder) -> Path:
     folder.pictures.mkdir(exist_ok=True)
     with np.load(folder.seen) as arrays:
         seen = {name: arrays[name] for name in arrays}
-    embedded = {path.stem: _embedded(path) for path in _draw_figures(folder, results, metrics, names)}
+    figures = {path.stem: embedded(path) for path in _draw_figures(folder, results, metrics, names)}
     galleries = {name: _gallery(folder, seen, name, names) for name in ("windows", "misses", "alarms")}
     write_clip(folder.pictures / "clip.gif", seen_windows(seen, "clip"), names)
-    page = Template((Path(str(files("pipelines"))) / "report" / "detection.html").read_text(encoding="utf-8"))
     scores = results["test"]["scores"]
     cost = Cost.from_dict(results["test"]["cost"])
-    text = page.substitute(
-        embedded | galleries,
-        clip=_embedded(folder.pictures / "clip.gif"),
-        title=html.escape(f"{settings['name']}: mAP {_percent(scores['mean_ap'])}"),
-        name=html.escape(settings["name"]),
-        description=html.escape(settings["description"]),
-        warning=_warning(results),
-        cards=_cards(results, metrics),
-        lines=html.escape("\n".join(results["test"]["lines"])),
-        control=html.escape(control_words(results)),
-        by_class=table(class_rows(scores)),
-        by_protocol=table(protocol_rows(results["protocols"])),
-        operating=f"{scores['operating_score']:g}",
-        cost_about=html.escape(f"For {about_cost(cost)} test windows. {COST_NOTE}"),
-        cost_totals=table([("", ""), *(_named(line) for line in total_lines(cost))]),
-        cost_beside=table(energy_rows(cost)),
-        cost_layers=table(layer_rows(cost)) + table(neuron_rows(cost)),
-        rates=table(rate_rows(results["test"])),
-        facts=_facts(about, settings, results),
-        settings=html.escape(folder.settings_toml.read_text(encoding="utf-8")),
-    )
-    folder.report.write_text(text, encoding="utf-8")
-    return folder.report
+    values = {
+        "clip": embedded(folder.pictures / "clip.gif"),
+        "warning": _warning(results),
+        "cards": _cards(results, metrics),
+        "lines": html.escape("\n".join(results["test"]["lines"])),
+        "control": html.escape(control_words(results)),
+        "by_class": table(class_rows(scores)),
+        "by_protocol": table(protocol_rows(results["protocols"])),
+        "operating": f"{scores['operating_score']:g}",
+        "cost_about": html.escape(f"For {about_cost(cost)} test windows. {COST_NOTE}"),
+        "cost_totals": table([("", ""), *(_named(line) for line in total_lines(cost))]),
+        "cost_beside": table(energy_rows(cost)),
+        "cost_layers": table(layer_rows(cost)) + table(neuron_rows(cost)),
+        "rates": table(rate_rows(results["test"])),
+        "facts": _facts(about, settings, results),
+    }
+    title = f"{settings['name']}: mAP {_percent(scores['mean_ap'])}"
+    return write_page(folder, "detection.html", title, figures | galleries | values)
 
 
 def _warning(results: Mapping[str, Any]) -> str:
@@ -165,11 +157,6 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _embedded(picture: Path) -> str:
-    kind = picture.suffix.removeprefix(".")
-    return f"data:image/{kind};base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
-
-
 def _gallery(folder: RunFolder, seen: Mapping[str, np.ndarray], name: str, names: Sequence[str]) -> str:
     """Return a sheet of windows as an HTML picture, or a word where there is none."""
     windows = seen_windows(seen, name)
@@ -177,7 +164,7 @@ def _gallery(folder: RunFolder, seen: Mapping[str, np.ndarray], name: str, names
         return "<p class='soft'>None.</p>"
     path = folder.pictures / f"{name}.png"
     draw_windows(windows, names).save(path)
-    return f'<img alt="{name}" src="{_embedded(path)}">'
+    return f'<img alt="{name}" src="{embedded(path)}">'
 
 
 def _draw_figures(
@@ -280,13 +267,10 @@ def _cards(results: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
         (f"{100 * sum(rates) / len(rates):.1f} %" if rates else "none", "mean firing rate of a layer"),
         (f"{results['train_s']:.0f} s", f"training, {len(metrics)} epochs"),
     ]
-    return "".join(
-        f'<div class="card"><b>{value}</b><span>{html.escape(label)}</span></div>' for value, label in cards
-    )
+    return card_row(cards)
 
 
 def _facts(about: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     detector = settings["detector"]
     coverage = ", ".join(f"{name} {_percent(share)} %" for name, share in about["anchor_coverage"].items())
     facts = {
@@ -297,11 +281,5 @@ def _facts(about: Mapping[str, Any], settings: Mapping[str, Any], results: Mappi
         "neurons": f"{results['neurons']}; computed by {results['executor']}",
         "weights": results["weights"],
         "best epoch": f"{results['best_epoch']}, mAP {_percent(results['validation_map'])} in validation",
-        "seed": settings["seed"],
-        "command": about["command"],
-        "versions": f"Python {about['python']}, {versions}",
-        "machine": f"{about['platform']}, {about['cores']} cores",
     }
-    return "".join(
-        f"<tr><th>{name}</th><td>{html.escape(str(text))}</td></tr>" for name, text in facts.items()
-    )
+    return fact_rows(facts | origin_facts(about, settings))

@@ -58,7 +58,7 @@ def test_a_wheel_holds_every_file_that_is_read_when_installed(tmp_path):
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert "snn/neurons/kernels/neuron.cu" in inside
     packages = [ROOT / name for name in ("events", "snn", "pipelines")]
-    for pattern in ("*.cu", "*.toml", "*.html", "py.typed"):
+    for pattern in ("*.cu", "*.toml", "*.html", "*.css", "py.typed"):
         found = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob(pattern)}
         assert found <= inside
 
