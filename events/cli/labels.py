@@ -72,7 +72,8 @@ def labels_audit(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A label file, or a folder of recordings with their _bbox.npy beside them.",
+            help="A label file, or a folder of recordings with their _bbox.npy beside them, or as the set of "
+            "--like has them.",
             show_default=False,
         ),
     ],
@@ -118,13 +119,17 @@ def labels_audit(
     events labels audit drive_bbox.npy drive_td.dat --like gen1 --png sheet.png
 
     events labels audit Gen1/train --like gen1 --dedup --json
+
+    events labels audit PEDRo --like pedro --png sheet.png
     """
-    from events.inspect.label_sheet import draw_audits
+    from events.inspect.label_sheet import draw_audits, sum_up
 
     options = _options(format, like, sensor)
     settings = _audit_settings(window, few_events=few_events, overlap=overlap, max_speed=max_speed)
+    if columns is None:
+        columns, sensor = _said_by_set(like, sensor)
     reading = read_options(sensor=sensor, format=read_format, columns=columns, stream=stream, topic=topic)
-    pairs, problems = _pairs(path, recording)
+    pairs, problems = _pairs(path, recording, like)
     audited: list[AuditedFile] = []
     with ProgressBar("auditing", quiet=json) as bar:
         for done, (labels, events) in enumerate(pairs):
@@ -142,6 +147,8 @@ def labels_audit(
     else:
         for file in audited:
             typer.echo(file.line())
+        if len(audited) > 1:
+            typer.echo(sum_up(audited))
         for problem in [*misfits, *problems]:
             typer.echo(f"problem: {problem}")
     if png is not None:
@@ -273,7 +280,19 @@ def _audit_settings(window: str | None, **given: float | None) -> "AuditSettings
     return AuditSettings(**{name: value for name, value in chosen.items() if value is not None})
 
 
-def _pairs(path: Path, recording: Path | None) -> tuple[list[tuple[Path, Path | None]], list[str]]:
+def _said_by_set(like: str | None, sensor: str | None) -> tuple[str | None, str | None]:
+    """Return columns and sensor of a set's recordings where these say neither; else none and `sensor`."""
+    from events.labels.classes import label_set
+
+    known = None if like is None else label_set(like)
+    if known is None or known.columns is None or known.sensor_hw is None:
+        return None, sensor
+    return known.columns, sensor or "{}x{}".format(*known.sensor_hw)
+
+
+def _pairs(
+    path: Path, recording: Path | None, like: str | None
+) -> tuple[list[tuple[Path, Path | None]], list[str]]:
     """Return label files with their recordings, and what is missing."""
     from events.errors import ConfigError, LabelError
     from events.labels.fit import LABEL_END, find_pairs
@@ -284,12 +303,28 @@ def _pairs(path: Path, recording: Path | None) -> tuple[list[tuple[Path, Path | 
             raise ConfigError(f"{path}: is a folder, whose recordings lie beside their labels; name no other")
         found = find_pairs(path)
         if not found.pairs and not found.problems:
-            raise LabelError(f"{path}: holds no *{LABEL_END}; name a label file, and its recording")
+            if like is not None:
+                return _pairs_of_set(path, like)
+            raise LabelError(
+                f"{path}: holds no *{LABEL_END}; name a label file and its recording, or the set with --like"
+            )
         return [(labels, events) for events, labels in found.pairs], list(found.problems)
     if recording is None and path.name.endswith(LABEL_END):
         beside = [events for events, labels in find_pairs(path.parent).pairs if labels == path]
         return [(path, beside[0] if beside else None)], []
     return [(path, recording)], []
+
+
+def _pairs_of_set(folder: Path, like: str) -> tuple[list[tuple[Path, Path | None]], list[str]]:
+    """Return label files with their recordings where a published set has them, and what is missing."""
+    from events.datasets.detection.registry import detection_entry
+    from events.datasets.problems import present
+
+    entry = detection_entry(like)
+    found = entry.find(folder, next(iter(entry.selections), ""))
+    pairs = [(folder / pair.labels, folder / pair.path) for pair in found.pairs if pair.labels is not None]
+    alone = [f"{pair.path}: has no label file" for pair in found.pairs if pair.labels is None]
+    return pairs, [*present(found.problems), *alone]
 
 
 def _audit(

@@ -117,38 +117,63 @@ def draw_audits(audited: Sequence[AuditedFile], *, tiles: int = 20, window_us: i
         outline_boxes(picture, labels.xyxy[row : row + 1], scale=scale, rgb=MARKED_RGB, line_px=2)
         pictures.append(picture)
         captions.append(_caption(file, row, name))
-    boxes = sum(len(file.audit.labels) for file in audited)
-    doubtful = sum(int(file.audit.doubtful().sum()) for file in audited)
-    files = f"{len(audited):,} label file{'' if len(audited) == 1 else 's'}"
-    title = f"{files}, {boxes:,} boxes, {doubtful:,} doubtful"
+    title = sum_up(audited)
     if not pictures:
         empty = Image.new("RGB", (200, 20), (255, 255, 255))
         return draw_gallery([empty], ["no boxes"], title=title)
     return draw_gallery(pictures, captions, title=title)
 
 
+def sum_up(audited: Sequence[AuditedFile]) -> str:
+    """Return in one line how many boxes there are, and how many are doubtful."""
+    boxes = sum(len(file.audit.labels) for file in audited)
+    doubtful = sum(int(file.audit.doubtful().sum()) for file in audited)
+    files = f"{len(audited):,} label file{'' if len(audited) == 1 else 's'}"
+    return f"{files}: {boxes:,} box{'' if boxes == 1 else 'es'}, {doubtful:,} doubtful"
+
+
 def _choose(audited: Sequence[AuditedFile], tiles: int) -> list[tuple[AuditedFile, int, str]]:
-    """Return files, rows and findings to draw: of every finding in turn the largest box not chosen yet."""
-    waiting: dict[str, list[tuple[float, int, int]]] = {name: [] for name in (*FINDINGS, "")}
+    """Return files, rows and findings to draw: of every finding in turn the largest box not chosen yet.
+
+    Where fewer are doubtful, boxes without a finding follow.
+    """
+    waiting: dict[str, list[tuple[float, int, int]]] = {name: [] for name in FINDINGS}
     for number, file in enumerate(audited):
-        sides = file.audit.labels.xyxy[:, 2:] - file.audit.labels.xyxy[:, :2]
-        areas = sides.prod(axis=1)
-        for name, rows in [*file.audit.found.items(), ("", ~file.audit.doubtful())]:
+        areas = _areas(file)
+        for name, rows in file.audit.found.items():
             waiting[name] += [(-float(areas[row]), number, int(row)) for row in np.flatnonzero(rows)]
     for queue in waiting.values():
         queue.sort(reverse=True)
     chosen: dict[tuple[int, int], str] = {}
-    for names in ([*FINDINGS], [""]):
-        while len(chosen) < tiles and any(waiting[name] for name in names):
-            for name in names:
-                while waiting[name]:
-                    _, number, row = waiting[name].pop()
-                    if (number, row) not in chosen:
-                        chosen[number, row] = name
-                        break
-                if len(chosen) == tiles:
+    while len(chosen) < tiles and any(waiting.values()):
+        for name in FINDINGS:
+            while waiting[name]:
+                _, number, row = waiting[name].pop()
+                if (number, row) not in chosen:
+                    chosen[number, row] = name
                     break
-    return [(audited[number], row, name) for (number, row), name in chosen.items()]
+            if len(chosen) == tiles:
+                break
+    doubtful = [(audited[number], row, name) for (number, row), name in chosen.items()]
+    return doubtful + _spread(audited, tiles - len(doubtful))
+
+
+def _spread(audited: Sequence[AuditedFile], count: int) -> list[tuple[AuditedFile, int, str]]:
+    """Return files and rows of boxes that are not doubtful, of a time the largest, evenly over all times."""
+    usual: list[tuple[AuditedFile, int, str]] = []
+    for file in audited:
+        rows = np.flatnonzero(~file.audit.doubtful())
+        rows = rows[np.argsort(-_areas(file)[rows], kind="stable")]
+        _, first = np.unique(file.audit.labels.t[rows], return_index=True)
+        usual += [(file, int(row), "") for row in rows[first]]
+    places = np.linspace(0, len(usual) - 1, min(count, len(usual))).astype(int)
+    return [usual[place] for place in places]
+
+
+def _areas(file: AuditedFile) -> np.ndarray:
+    """Return the area of every box of a file, shape [M]."""
+    sides = file.audit.labels.xyxy[:, 2:] - file.audit.labels.xyxy[:, :2]
+    return np.asarray(sides.prod(axis=1))
 
 
 def _frame(file: AuditedFile, stop_us: int, window_us: int) -> np.ndarray:

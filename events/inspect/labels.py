@@ -79,8 +79,9 @@ class AuditedFile:
         found = ", ".join(
             f"{int(rows.sum()):,} {name}" for name, rows in self.audit.found.items() if rows.any()
         )
+        boxes = f"{facts['boxes']:,} box{'' if facts['boxes'] == 1 else 'es'}"
         parts = [
-            f"{self.path.name}: {facts['boxes']:,} boxes, labelled times {facts['labelled_times']:,}{rate}"
+            f"{self.path.name}: {boxes}, labelled times {facts['labelled_times']:,}{rate}"
             + (f": {classes}" if classes else ""),
             f"doubtful {facts['doubtful']:,} ({100 * facts['doubtful_share']:.1f} %)"
             + (f": {found}" if found else ""),

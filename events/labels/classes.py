@@ -14,11 +14,14 @@ class LabelSet:
         class_names: Names of the classes in the order of their numbers.
         sensor_hw: Height and width in pixels; None where recordings differ.
         kind: MANUAL or AUTO: who drew the boxes.
+        columns: Order of the columns of its recordings, as `events.recording.ReadOptions.columns`; None where
+            they say it.
     """
 
     class_names: tuple[str, ...]
     sensor_hw: tuple[int, int] | None
     kind: int = MANUAL
+    columns: str | None = None
 
 
 # Sources: the README of prophesee-automotive-dataset-toolbox (Gen1 and 1Mpx, of which 0 to 2 are evaluated);
@@ -35,7 +38,7 @@ LABEL_SETS: dict[str, LabelSet] = {
         ("pedestrian", "rider", "car", "bus", "truck", "bicycle", "motorcycle", "train"), (480, 640), AUTO
     ),
     "etram": LabelSet(("pedestrian", "vehicle", "micromobility"), (720, 1280)),
-    "pedro": LabelSet(("person",), (260, 346)),
+    "pedro": LabelSet(("person",), (260, 346), columns="t:us,x,y,p"),
     # Made by `events synth shapes`, of any size.
     "shapes": LabelSet(("circle", "square", "triangle"), None, AUTO),
 }

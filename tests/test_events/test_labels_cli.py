@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from events.cli.program import app
+from events.inspect import label_sheet
 from events.inspect.label_sheet import MARKED_RGB, draw_audits, fit_scale
 from events.inspect.labels import LabelOptions, audit_file
 from events.labels.formats import read_labels, write_labels
@@ -16,6 +17,7 @@ from events.labels.table import INTERPOLATED, make_table
 from events.recording import EVENT_DTYPE, ReadOptions
 from events.store.reader import open_store
 from events.writers.registry import write_recording
+from tests.suites.boxed_files import write_pedro
 
 HW = (240, 304)
 # Four boxes every 250 ms: on the moving dot, and one where nothing ever happens, and the first box twice.
@@ -245,3 +247,48 @@ def test_a_real_recording_of_ncaltech101_with_a_box(samples, tmp_path):
     assert found.audit.labels.xyxy[2].tolist() == [40, 30, 161, 171]
     assert found.misfit is None
     assert (found.audit.events > 1_000).all()
+
+
+def test_a_folder_of_a_set_that_has_its_labels_elsewhere(tmp_path, run):
+    write_pedro(tmp_path / "PEDRo")
+    (tmp_path / "PEDRo" / "numpy" / "val" / "alone.npy").write_bytes(b"")
+    result = run("audit", "PEDRo", "--like", "pedro", "--png", "sheet.png")
+    assert result.exit_code == 3, result.output
+    assert result.stdout.splitlines() == [
+        "frame0.xml: 1 box, labelled times 1: person 1; doubtful 0 (0.0 %)",
+        "frame1.txt: 1 box, labelled times 1: person 1; doubtful 0 (0.0 %)",
+        "frame2.xml: 0 boxes, labelled times 0; doubtful 0 (0.0 %)",
+        "3 label files: 2 boxes, 0 doubtful",
+        "problem: numpy/val/alone.npy: has no label file",
+    ]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 2 * 346
+    # A single file's columns are known, too.
+    one = run("audit", "PEDRo/xml/train/frame0.xml", "PEDRo/numpy/train/frame0.npy", "--like", "pedro")
+    assert (one.exit_code, one.output.splitlines()[0]) == (0, result.stdout.splitlines()[0])
+    assert "or the set with --like" in run("audit", "PEDRo").output
+
+
+def test_pedros_repository_is_audited_as_it_is(samples, run):
+    result = run("audit", samples("pedro"), "--like", "pedro", "--json")
+    assert result.exit_code == 3, result.output
+    found = json.loads(result.output)
+    assert (len(found["files"]), sum(file["boxes"] for file in found["files"])) == (9, 13)
+    assert found["misfits"] == []
+    (problem,) = found["problems"]
+    assert problem.startswith(
+        "6 label files without a recording left out: examples/xml/train/frame0000007.xml"
+    )
+
+
+def test_a_sheet_without_doubtful_boxes_shows_every_time_once(tmp_path, run):
+    labels = dot_labels()
+    good = labels.where(np.flatnonzero(labels.track_id == 1))
+    twice = make_table(
+        np.repeat(good.t, 2), np.repeat(good.xyxy, 2, axis=0) + [[0, 0, 0, 0], [9, 0, 5, 0]] * 3, [0] * 6
+    )
+    write_labels(tmp_path / "a_bbox.npy", twice, "gen1")
+    found = audit_file(tmp_path / "a_bbox.npy", tmp_path / "a_td.dat")
+    assert not found.audit.doubtful().any()
+    assert [row for _, row, _ in label_sheet._choose([found], 20)] == [0, 2, 4]
+    assert [row for _, row, _ in label_sheet._choose([found], 2)] == [0, 4]

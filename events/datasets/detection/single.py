@@ -29,7 +29,7 @@ from events.labels.formats import read_labels
 from events.labels.table import LabelTable
 from events.recording import ReadOptions
 
-PEDRO_HW, PEDRO_COLUMNS = (260, 346), "t:us,x,y,p"
+PEDRO = label_set("pedro")
 # Label files of PEDRo, the first that is there is read: folder and suffix.
 PEDRO_LABELS = (("xml", ".xml"), ("yolo", ".txt"))
 
@@ -62,9 +62,9 @@ def find_pedro(root: Path, selection: str) -> PairedSet:
         root=root,
         pairs=in_stored_order(pairs),
         read_labels=_read_pedro,
-        class_names=label_set("pedro").class_names,
-        read_options=ReadOptions(columns=PEDRO_COLUMNS, sensor_hw=PEDRO_HW),
-        sensor_hw=PEDRO_HW,
+        class_names=PEDRO.class_names,
+        read_options=ReadOptions(columns=PEDRO.columns, sensor_hw=PEDRO.sensor_hw),
+        sensor_hw=PEDRO.sensor_hw,
         selection=selection,
         problems=[
             f"{count_of(len(alone), 'label file')} without a recording left out: {join_some(alone)}"
