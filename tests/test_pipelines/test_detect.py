@@ -222,6 +222,23 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(finished, experiment, tm
     assert_same_run(outcome.folder, finished.folder)
 
 
+def test_in_bf16_too(experiment, finished, tmp_path):
+    mixed = replace(experiment, training=replace(experiment.training, precision="bf16", epochs=2))
+    whole = run_detect(mixed, tmp_path / "whole", display=Silent())
+    outcome = run_detect(mixed, tmp_path / "parts", display=Script(4))
+    assert not outcome.completed
+    run_detect(read_detection(outcome.folder.path), outcome.folder.path, resume=True, display=Silent())
+    assert_same_run(outcome.folder, whole.folder)
+    weights, of_fp32 = (
+        load_checkpoint(f.checkpoints / "last.pt")["model"] for f in (whole.folder, finished.folder)
+    )
+    assert all(weights[name].dtype == of_fp32[name].dtype for name in weights)
+    # Half precision was at work, and changed little.
+    losses = [f.read_metrics()[0]["train_loss"] for f in (whole.folder, finished.folder)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
 def test_killed_in_the_second_epoch_and_resumed_is_the_same_to_the_bit(
     finished, experiment_file, store, tmp_path
 ):
