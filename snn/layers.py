@@ -251,7 +251,7 @@ def let_through(current: Tensor, mask: Tensor | None) -> Tensor:
 def run_and_pool(
     y: Tensor,
     norm: nn.Module,
-    neuron: Neuron,
+    neuron: nn.Module,
     *,
     pool: nn.Module | None = None,
     mask: Tensor | None = None,
@@ -262,12 +262,14 @@ def run_and_pool(
     Args:
         y: The current.
         norm: BatchNorm2d, or an Identity.
-        neuron: The neurons.
+        neuron: The neurons; in an ANN, a layer of one argument that remembers nothing.
         pool: Layer for the spikes.
         mask: Share of the normalised current let through, shape [T, B, C].
         memory: Has the membrane to start from and takes that after the last step; None starts at rest.
     """
-    if is_hooked(neuron):
+    if not isinstance(neuron, Neuron):
+        spikes = neuron(let_through(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]), mask))
+    elif is_hooked(neuron):
         current = let_through(norm(y.flatten(0, 1)).unflatten(0, y.shape[:2]), mask)
         spikes = neuron(current) if memory is None else neuron(current, memory)
     else:
@@ -302,10 +304,11 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor, *, pack_spikes: bool) -> 
     return x
 
 
-def book_of(neuron: Neuron, pool: nn.Module | None = None) -> tuple[float, ...] | None:
+def book_of(neuron: nn.Module, pool: nn.Module | None = None) -> tuple[float, ...] | None:
     """Return every value that neurons and a pool after them hand on, see `spike_book`; None where unknown."""
-    known = type(neuron).run is Neuron.run and not is_hooked(neuron)
-    if not known or (pool is not None and pool_kind(pool) == "none"):
+    if not isinstance(neuron, Neuron) or type(neuron).run is not Neuron.run or is_hooked(neuron):
+        return None
+    if pool is not None and pool_kind(pool) == "none":
         return None
     return spike_book(neuron.settings, pool=pool_kind(pool))
 
