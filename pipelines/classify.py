@@ -25,14 +25,14 @@ from pipelines.report.build import build_report
 from pipelines.run_folder import RunFolder, describe_run
 from pipelines.samples import SampleSplit, split_samples, spread_samples
 from pipelines.start import start_checkpoint, start_from
-from pipelines.together import run_in_processes
+from pipelines.together import run_together
 from pipelines.weight_words import name_weights
 from snn.conversion.calibration import calibrate, level_layers
 from snn.quant.apply import list_weights
 from snn.sparsity.apply import gate_layers
 from snn.training.checkpoint import load_checkpoint
 from snn.training.classification import ClassificationTask
-from snn.training.devices import World, check_device, make_fabric, set_reproducible, started_world
+from snn.training.devices import World, make_fabric, set_reproducible
 from snn.training.fit import LAST, FitResult, fit
 from snn.training.launch import leave_processes, lost_processes_named
 
@@ -81,33 +81,8 @@ def run_classify(
     Raises:
         PipelineError, EventsError, SnnError: Something given cannot be used, or training broke down.
     """
-    display, world = display or PlainLines(), started_world()
-    run = partial(_run, experiment, run_dir, resume, world)
-    if world is not None:
-        _refuse_other_processes(experiment, world)
-        return run(display)
-    if experiment.training.processes == 1:
-        return run(display)
-    # Before any work: a device or precision that is not there is refused.
-    check_device(experiment.training)
-    return run_in_processes(
-        partial(_run_as_member, experiment, run_dir, resume), experiment.training, display
-    )
-
-
-def _run_as_member(experiment: Experiment, run_dir: Path, resume: bool, display: Display) -> ClassifyOutcome:
-    return _run(experiment, run_dir, resume, started_world(), display)
-
-
-def _refuse_other_processes(experiment: Experiment, world: World) -> None:
-    """Raise ExperimentError where other processes were started than are asked for."""
-    settings = experiment.training
-    if settings.processes > 1 and (settings.devices, settings.nodes) != (world.processes_here, world.nodes):
-        raise ExperimentError(
-            f"training.devices is {settings.devices} and training.nodes {settings.nodes}, but "
-            f"{world.processes_here} processes were started on each of {world.nodes} machines; leave out "
-            "--devices and --nodes under torchrun"
-        )
+    run = partial(_run, experiment, run_dir, resume)
+    return run_together(run, experiment.training, display or PlainLines())
 
 
 def _run(
