@@ -30,9 +30,12 @@ def run_ranges(kernel: Callable[..., Any], arguments: tuple[Any, ...], count: in
     if threads == 1:
         return [kernel(*arguments, 0, count)]
     bounds = [count * i // threads for i in range(threads + 1)]
-    pool = _threads(threads, os.getpid())
-    parts = [pool.submit(kernel, *arguments, *pair) for pair in pairwise(bounds)]
-    return [part.result() for part in parts]
+    pool = _threads(threads - 1, os.getpid())
+    *others, own = pairwise(bounds)
+    parts = [pool.submit(kernel, *arguments, *pair) for pair in others]
+    # This thread works too: of two that it wakes and waits for, both would often begin on its own core.
+    last = kernel(*arguments, *own)
+    return [*(part.result() for part in parts), last]
 
 
 @cache
