@@ -141,6 +141,9 @@ class Detector(nn.Module):
             layer: name for name, layer in self.named_modules() if isinstance(layer, Neuron)
         }
         memory = Memory(self._membranes(names, state, frames.shape[1]))
+        # As the weights lie; else the first convolution would bring them so again on its way back.
+        steps = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        frames = steps.unflatten(0, frames.shape[:2])
         maps = self.extras(self.backbone(frames, memory), memory)
         if self.settings.neck == "fpn":
             maps = self.neck(maps, memory)
