@@ -81,9 +81,10 @@ def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: D
 def _shape(store: DetectionStore) -> str:
     windows, T, C, H, W = store.frames.shape
     classes = store.class_names[0] if len(store.class_names) == 1 else f"{len(store.class_names)} classes"
+    events = store.frames.attributes["binning"].get("window_events")
+    length = f"{store.window_us / 1000:g} ms" if events is None else f"{events:,} events"
     return (
-        f"{windows} windows of {store.window_us / 1000:g} ms, T {T}, {C} x {H} x {W}, "
-        f"{len(store.boxes.xyxy)} boxes of {classes}"
+        f"{windows} windows of {length}, T {T}, {C} x {H} x {W}, {len(store.boxes.xyxy)} boxes of {classes}"
     )
 
 

@@ -133,13 +133,12 @@ def _scale(store: DetectionStore) -> np.ndarray:
 def _covered(store: DetectionStore, indices: np.ndarray) -> np.ndarray:
     """Return recording, start and stop of the time that windows cover, joined where they overlap."""
     spans: list[list[int]] = []
-    order = indices[np.lexsort((store.t_end_us[indices], store.recording[indices]))]
+    order = indices[np.lexsort((store.t_start_us[indices], store.recording[indices]))]
     # A window's boxes are those at its end, which belongs to the span.
-    ends = store.t_end_us[order] + 1
-    for recording, end in zip(store.recording[order].tolist(), ends.tolist(), strict=True):
-        start = end - store.window_us
+    columns = store.recording[order], store.t_start_us[order] + 1, store.t_end_us[order] + 1
+    for recording, start, end in zip(*(column.tolist() for column in columns), strict=True):
         if spans and spans[-1][0] == recording and start <= spans[-1][2]:
-            spans[-1][2] = end
+            spans[-1][2] = max(spans[-1][2], end)
         else:
             spans.append([recording, start, end])
     return np.array(spans, np.int64).reshape(-1, 3)

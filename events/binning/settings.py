@@ -82,6 +82,8 @@ class BinSettings:
             first and the last event in float32, and counts that wrap at 256 before they are cut off.
         dedup: With `split="window"`, leave out an event equal in t, x, y and p to the last one of its pixel
             and polarity, as some 14 % of Gen1's are (reported for Prophesee's toolbox).
+        window_events: With `split="window"`, how many events at most, the last ones: the window then begins
+            with the first of them, and window_us is how far back it may reach.
     """
 
     frames: int = 10
@@ -99,6 +101,7 @@ class BinSettings:
     cutoff: int | None = None
     rvt_compat: bool | None = None
     dedup: bool | None = None
+    window_events: int | None = None
 
     def __post_init__(self) -> None:
         self._check_levels()
@@ -135,7 +138,8 @@ class BinSettings:
         """Check the settings that belong to windows of given bounds."""
         for name in ("rvt_compat", "dedup"):
             object.__setattr__(self, name, getattr(self, name) or None)
-        given = {name: getattr(self, name) for name in ("micro_bins", "cutoff", "rvt_compat", "dedup")}
+        names = ("micro_bins", "cutoff", "rvt_compat", "dedup", "window_events")
+        given = {name: getattr(self, name) for name in names}
         if self.split != "window":
             extra = [name for name, value in given.items() if value is not None]
             if extra:
@@ -146,7 +150,7 @@ class BinSettings:
                 "split 'window' needs value 'count' or 'binary', resize 'direct' and tail 'last', got "
                 f"{self.value!r}, {self.resize!r} and {self.tail!r}"
             )
-        for name in ("micro_bins", "cutoff"):
+        for name in ("micro_bins", "cutoff", "window_events"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
@@ -158,6 +162,10 @@ class BinSettings:
             raise ConfigError(
                 "rvt_compat needs value 'count', one frame and dtype 'uint8', got "
                 f"{self.value!r}, {self.frames} and {self.dtype!r}"
+            )
+        if self.rvt_compat and self.window_events is not None:
+            raise ConfigError(
+                "rvt_compat and window_events exclude each other: RVT's windows are of one length"
             )
 
     def _check_levels(self) -> None:

@@ -22,8 +22,16 @@ windows include the time at which they end (its scripts/genx/preprocess_dataset.
 With `dedup` an event equal in t, x, y and p to the last one of its pixel and polarity is left out, by the
 rule of `events.filters.reference.drop_duplicates`. Equal events have one time, so they lie in one window:
 where the clock does not step back, these are the windows of the recording without its duplicates.
+
+With `window_events` = N only the last N events of the window are taken, all where there are fewer: the last
+in time, and of equal times the last in the file. The window then begins with the first of them, and
+window_us in the rule above is what is left of it, the label's time less that event's: frames are equal parts
+of the time that N events took. (LT-SNN's detector is given one frame of 25,000 events. Its release looks for
+their place by a search that stops up to 125,000 events before the label, and reads on from there, so that
+its windows end somewhere from 100,000 events before the label to 25,000 behind it.)
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +60,23 @@ def window_before(stop_us: int, settings: BinSettings) -> WindowEdges:
     return WindowEdges(stop_us - settings.window_us, stop_us + int(settings.rvt_compat or False))
 
 
+def last_events(events: np.ndarray, settings: BinSettings, stop_us: int) -> tuple[np.ndarray, BinSettings]:
+    """Return the events of a window of so many of them, and the settings of a window that is as long.
+
+    Args:
+        events: Shape [N], EVENT_DTYPE, in any order.
+        settings: With split `window`. Without `window_events` both are returned as they are.
+        stop_us: The first microsecond behind the window.
+    """
+    if settings.window_events is None:
+        return events, settings
+    start_us, behind_us = window_before(stop_us, settings)
+    kept = events[(events["t"] >= start_us) & (events["t"] < behind_us)]
+    kept = kept[np.argsort(kept["t"], kind="stable")[-settings.window_events :]]
+    since_us = stop_us - int(kept["t"][0]) if len(kept) else settings.window_us
+    return kept, replace(settings, window_us=since_us, window_events=None)
+
+
 def bin_window(
     events: np.ndarray, *, settings: BinSettings, sensor_hw: tuple[int, int], stop_us: int
 ) -> Frames:
@@ -70,8 +95,9 @@ def bin_window(
     Raises:
         ConfigError: The settings are of no window, the array is no event array, or an event lies outside.
     """
-    start_us, behind_us = window_before(stop_us, settings)
     check_events(events, sensor_hw)
+    events, settings = last_events(events, settings, stop_us)
+    start_us, behind_us = window_before(stop_us, settings)
     kept = events[(events["t"] >= start_us) & (events["t"] < behind_us)]
     if settings.dedup:
         kept = drop_duplicates(kept)

@@ -10,7 +10,7 @@ from numba import njit
 from events.binning.numba_cpu import axis_offsets, checked_output
 from events.binning.reference import check_events
 from events.binning.settings import BinSettings, Frames
-from events.binning.window import window_before, window_edges
+from events.binning.window import last_events, window_before, window_edges
 from events.filters.settings import FilterSettings
 from events.filters.stream import EventFilter
 from events.recording import EVENT_DTYPE
@@ -40,9 +40,10 @@ def bin_window(
     Raises:
         ConfigError: As the definition, or `out` does not fit.
     """
-    start_us, behind_us = window_before(stop_us, settings)
     if events.dtype != EVENT_DTYPE or events.ndim != 1:
         check_events(events, sensor_hw)
+    events, settings = last_events(events, settings, stop_us)
+    start_us, behind_us = window_before(stop_us, settings)
     if settings.dedup:
         check_events(events, sensor_hw)
         events = EventFilter(FilterSettings(start_us, behind_us, dedup=True), sensor_hw)(events)

@@ -86,6 +86,10 @@ def convert(
         int | None,
         _binning("Microseconds of a frame with --binning duration, of all frames with --binning window."),
     ] = None,
+    window_events: Annotated[
+        int | None,
+        _binning("With --binning window: only so many events, the last within --window-us.", default="all"),
+    ] = None,
     micro_bins: Annotated[
         int | None,
         _binning("With --binning window: parts of a frame, each a channel a polarity.", default="1"),
@@ -267,6 +271,7 @@ def convert(
         "split": binning,
         "tail": tail,
         "window_us": window_us,
+        "window_events": window_events,
         "micro_bins": micro_bins,
         "cutoff": cutoff,
         "rvt_compat": rvt_compat,
@@ -294,6 +299,7 @@ def convert(
             binning=binning,
             tail=tail,
             window_us=window_us,
+            window_events=window_events,
             micro_bins=micro_bins,
             cutoff=cutoff,
             rvt_compat=rvt_compat,
@@ -309,6 +315,7 @@ def convert(
         reason = f"{dataset}: pictures have no events"
         _refuse(reason, preset=preset, binning=binning, tail=tail, window_us=window_us, value=value)
         _refuse(reason, micro_bins=micro_bins, cutoff=cutoff, rvt_compat=rvt_compat, dedup=dedup)
+        _refuse(reason, window_events=window_events)
         _refuse(reason, levels=levels, sub_frames=sub_frames, binary_frames=binary_frames)
         _refuse(reason, resize=resize, dtype=dtype, sensor=sensor, format=format, columns=columns)
         _refuse(reason, stream=stream, topic=topic, orientation=orientation, timestamps=timestamps)
@@ -444,6 +451,7 @@ def default_destination(src: Path, binning: "BinSettings") -> Path:
         # One frame is what a picture has.
         f"{binning.frames}{binning.split}" if binning.frames > 1 else "",
         f"{binning.window_us}us" if binning.window_us else "",
+        f"{binning.window_events}events" if binning.window_events else "",
         f"{binning.micro_bins}bins" if binning.micro_bins else "",
         f"cutoff{binning.cutoff}" if binning.cutoff else "",
         "rvt" if binning.rvt_compat else "",

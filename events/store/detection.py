@@ -53,7 +53,8 @@ class DetectionStore:
         boxes: All columns.
         recording: Position of each window's recording in `recording_names`, uint32, shape [N].
         t_end_us: Where each window ends on its recording's clock, int64, shape [N].
-        window_us: Length of a window.
+        window_us: Length of a window, or how far back one of so many events may reach.
+        t_start_us: Where each window begins, int64, shape [N].
         labelled: Whether the boxes of a window are known, if only that there are none; bool, shape [N].
     """
 
@@ -66,6 +67,7 @@ class DetectionStore:
         self.boxes = read_boxes(frames)
         self.recording, self.t_end_us = self.boxes.recording, self.boxes.t_end_us
         self.window_us = self.boxes.rules.window_us
+        self.t_start_us = frames.t_edges_us[:, 0]
         self.labelled = self.boxes.why != REGULAR
         self._ignore = self.boxes.ignore.astype(bool)
 

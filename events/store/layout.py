@@ -83,7 +83,16 @@ COLUMN_CODECS: list[dict[str, Any]] = [
 LATER_READ_OPTIONS = ("stream", "topic")
 
 # Settings of binning that came later, likewise.
-LATER_BINNING = ("levels", "sub_frames", "binary_frames", "micro_bins", "cutoff", "rvt_compat", "dedup")
+LATER_BINNING = (
+    "levels",
+    "sub_frames",
+    "binary_frames",
+    "micro_bins",
+    "cutoff",
+    "rvt_compat",
+    "dedup",
+    "window_events",
+)
 
 # Compression levels of the presets; docs/decisions/0003-compression-level.md says why these.
 LZ4HC_LEVEL = 3

@@ -32,6 +32,9 @@ from events.store.shard import encode_sample, shard_parts, write_atomically
 # Larger files, and parts of them with more events, are read twice by chunks, instead of once into memory.
 LARGE_BYTES, LARGE_EVENTS = 1 << 26, 1 << 22
 
+# How far back the events of a window of so many are looked for first; then four times as far, and so on.
+FIRST_LOOK_US = 100_000
+
 # What a store keeps of a report on a damaged file.
 DAMAGE_FIELDS = ("partial_records", "out_of_sensor", "bytes_skipped", "first_damage_byte")
 
@@ -255,10 +258,21 @@ def _bin_window(
         stop_us = int(events["t"].min()) + (binning.window_us or 0)
     else:
         stop_us = t_range_us[1]
-        window = window_before(stop_us, binning)
-        parts = [chunk.copy() for chunk in recording.chunks(start_us=window.start_us, stop_us=window.stop_us)]
-        events = np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+        events = _read_window(recording, binning, stop_us)
     return bin_window(events, settings=binning, sensor_hw=recording.sensor_hw, stop_us=stop_us, out=out)
+
+
+def _read_window(recording: Recording, binning: BinSettings, stop_us: int) -> np.ndarray:
+    """Return the events of a window; of one of so many, at least those, from no further back than needed."""
+    earliest_us, behind_us = window_before(stop_us, binning)
+    start_us, enough = earliest_us, binning.window_events
+    if enough is not None:
+        start_us = max(earliest_us, stop_us - FIRST_LOOK_US)
+    while True:
+        parts = [chunk.copy() for chunk in recording.chunks(start_us=start_us, stop_us=behind_us)]
+        if enough is None or start_us == earliest_us or sum(map(len, parts)) >= enough:
+            return np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+        start_us = max(earliest_us, stop_us - 4 * (stop_us - start_us))
 
 
 def _no_events(recording: Recording) -> DamagedRecording:

@@ -99,6 +99,8 @@ def choose_cut(
         if rate_hz is not None or window_us is not None:
             raise ExperimentError("--events cuts by number; leave out --rate-hz and --window-us")
         return WindowCut(events=events)
+    if rate_hz is None and window_us is None and network.binning.window_events is not None:
+        return WindowCut(events=network.binning.window_events)
     if rate_hz is not None and not 0 < rate_hz <= 1e6:
         raise ExperimentError(f"--rate-hz: found {rate_hz}, expected above 0 and at most 1,000,000")
     length_us = window_us if window_us is not None else (network.binning.window_us or 0)

@@ -23,6 +23,7 @@ from events.datasets.detection.registry import list_detection
 from events.draw_boxes import CLASS_RGB
 from events.errors import StoreError
 from events.inspect.store import store_info
+from events.readers.registry import open_recording
 from events.store.check import check_store
 from events.store.detection import open_detection_store
 from events.store.reader import open_store
@@ -220,6 +221,29 @@ def test_convert_command(tree, tmp_path, monkeypatch):
     assert store.frames.shape == (8, 1, 20, 240, 304)
     assert store.boxes_of(0).ignore.tolist() == [False]  # 76 x 80 pixels
     assert store.boxes.rules.first_us == 300_000
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 100, 10_000])
+def test_windows_of_so_many_events_end_at_their_labels(tree, tmp_path, wanted):
+    """Of some 600 a second, a hundred reach further back than is looked first, 10,000 to the beginning."""
+    out = tmp_path / "out.zarr"
+    done = run("convert", "gen1", tree, out, "--frames", 1, "--micro-bins", 1, "--value", "count",
+        "--window-us", 2_000_000, "--window-events", wanted, "--workers", 1)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    store = open_detection_store(out)
+    for window in range(len(store)):
+        path = tree / store.recording_names[store.recording[window]]
+        before = [
+            event for event in open_recording(path).read().tolist() if event[0] < store.t_end_us[window]
+        ]
+        last = before[-wanted:]
+        expected = np.zeros((1, 2, 240, 304), np.uint8)
+        for _, x, y, p in last:
+            expected[0, int(p), y, x] += 1
+        np.testing.assert_array_equal(store.frames.read(window), expected)
+        assert store.frames.n_events[window] == len(last) == min(wanted, len(before))
+        assert store.t_start_us[window] == last[0][0]
+    assert check_store(out, against=tree).problems == []
 
 
 def test_convert_command_leaves_a_broken_pair_out(tmp_path):

@@ -159,7 +159,7 @@ def test_a_shifted_clock_changes_nothing(bin_window, seed, shift):
         [
             CUBE, STACK, RVT, COUNTS, replace(STACK, cutoff=1), replace(COUNTS, dtype="uint16"),
             replace(CUBE, size_hw=(3, 5)), replace(STACK, size_hw=(2, 2), frames=3),
-            replace(RVT, cutoff=None),
+            replace(RVT, cutoff=None), replace(CUBE, window_events=40), replace(COUNTS, window_events=1),
         ]
     ),
 )  # fmt: skip
@@ -259,11 +259,44 @@ def test_micro_bins_become_frames_of_two_polarities():
         ({"micro_bins": 0}, "micro_bins must be at least 1, got 0"),
         ({"cutoff": 3}, "cutoff 3 needs value 'count'"),
         ({"rvt_compat": True}, "rvt_compat needs value 'count', one frame"),
+        ({"window_events": 0}, "window_events must be at least 1, got 0"),
+        ({"split": "count", "window_us": None, "micro_bins": None, "window_events": 9}, "window_events need"),
+        (
+            {"rvt_compat": True, "window_events": 9, "value": "count", "frames": 1},
+            "rvt_compat and window_events exclude each other",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, said):
     with pytest.raises(ConfigError, match=said):
         replace(CUBE, **changes)
+
+
+@BOTH
+def test_windows_of_so_many_events_counted_by_hand(bin_window):
+    """Of seven before 100 us the last three; of the two at 40 us the later in the file; none at 100."""
+    events = events_of(
+        (90, 4, 0, True),  # the clock steps back behind it
+        (10, 0, 0, True), (40, 1, 0, True), (40, 2, 0, False), (70, 3, 0, True),
+        (9, 6, 0, True), (8, 7, 0, True), (100, 5, 0, True), (130, 5, 0, True),
+    )  # fmt: skip
+    settings = BinSettings(frames=3, split="window", window_us=1_000, window_events=3)
+    found = bin_window(events, settings=settings, sensor_hw=SENSOR_HW, stop_us=100)
+    # From 40 to 100 us, three frames of 20 us.
+    assert set(zip(*np.nonzero(found.frames), strict=True)) == {(0, 0, 0, 2), (1, 1, 0, 3), (2, 1, 0, 4)}
+    assert found.t_edges_us.tolist() == [40, 60, 80, 100]
+    assert (found.n_events, int(found.frames.sum())) == (3, 3)
+
+
+@BOTH
+def test_fewer_events_than_asked_for_are_all_taken(bin_window):
+    events = events_of((10, 0, 0, True), (40, 1, 0, True), (70, 3, 0, True))
+    settings = BinSettings(frames=1, split="window", window_us=60, window_events=3)
+    found = bin_window(events, settings=settings, sensor_hw=SENSOR_HW, stop_us=100)
+    # 10 us is more than 60 before the end.
+    assert (found.n_events, found.t_edges_us.tolist()) == (2, [40, 100])
+    nothing = bin_window(events, settings=settings, sensor_hw=SENSOR_HW, stop_us=5)
+    assert (nothing.n_events, nothing.t_edges_us.tolist(), int(nothing.frames.sum())) == (0, [-55, 5], 0)
 
 
 def test_binning_whole_recordings_refuses_windows():

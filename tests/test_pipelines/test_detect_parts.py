@@ -36,9 +36,9 @@ class MemoryStore:
     boxes: list
     recording = np.array([0, 0, 1], np.uint32)
     t_end_us = np.array([100_000, 200_000, 100_000], np.int64)
+    t_start_us = t_end_us - 50_000
     sensor_hw = (60, 80)
     frame_hw = (30, 40)
-    window_us = 50_000
     class_names = NAMES
 
     def boxes_of(self, index):
@@ -100,9 +100,13 @@ def test_the_truth_scores_1_and_nothing_found_0(windows):
 
 
 def test_windows_that_overlap_are_covered_once(windows):
-    windows.window_us = 100_001
+    windows.t_start_us = windows.t_end_us - 100_001
     scores = score_windows(windows, np.arange(3), RIGHT, EvaluationSettings())
     assert scores.covered_minutes == pytest.approx(0.3 / 60, rel=1e-3)
+    # The second begins before the first, as windows of so many events may.
+    windows.t_start_us = np.array([50_000, 20_000, 60_000])
+    scores = score_windows(windows, np.arange(3), RIGHT, EvaluationSettings())
+    assert scores.covered_minutes == pytest.approx((0.18 + 0.04) / 60, rel=1e-3)
 
 
 def test_worst_windows_by_hand(windows):
