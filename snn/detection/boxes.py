@@ -42,10 +42,13 @@ def box_iou(first: Tensor, second: Tensor, *, arithmetic: Arithmetic = "exact") 
         arithmetic: `exact` or `published`.
     """
     check_arithmetic(arithmetic)
-    overlap = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    # Side by side in memory, each coordinate goes through in one stride.
+    one, other = (boxes.movedim(-1, 0).contiguous() for boxes in (first, second))
+    width, height = torch.minimum(one[2], other[2]), torch.minimum(one[3], other[3])
+    width, height = width - torch.maximum(one[0], other[0]), height - torch.maximum(one[1], other[1])
     if arithmetic == "exact":
-        overlap = overlap.clamp(min=0)
-    shared = overlap.prod(dim=-1).clamp(min=0)
+        width, height = width.clamp(min=0), height.clamp(min=0)
+    shared = (width * height).clamp(min=0)
     union = _area(first) + _area(second) - shared
     return torch.where(union == 0, 0.0, shared / union)
 

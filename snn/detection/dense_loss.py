@@ -11,7 +11,7 @@ from snn.detection.box_code import Weights, decode_boxes, encode_boxes
 from snn.detection.boxes import clip_boxes
 from snn.detection.losses import focal_loss, giou_loss
 from snn.detection.matcher import LEFT_OUT, MatcherSettings, match_anchors, match_cells
-from snn.detection.nms import which_stay
+from snn.detection.nms import best_few, which_stay
 from snn.detection.predictions import DetectionLoss, Detections, Predictions
 from snn.errors import DetectionError
 
@@ -176,21 +176,14 @@ def dense_detections(
     Raises:
         DetectionError: A prediction is not a number.
     """
+    _check_numbers(predictions)
     scores = predictions.class_logits.float().sigmoid().transpose(1, 2)  # [B, K, A]
-    images, classes, locations = scores.shape
-    best, at = scores.topk(min(candidates, locations), dim=2)
-    boxes = decode_boxes(predictions.box_code.float(), predictions.locations, weights=weights)
-    boxes = clip_boxes(boxes, image_hw=image_hw)
-    chosen = boxes[torch.arange(images, device=at.device)[:, None, None], at]  # [B, K, n, 4]
+    images, classes, _ = scores.shape
+    best, at = best_few(scores, candidates)
+    code = predictions.box_code[torch.arange(images, device=at.device)[:, None, None], at]
+    boxes = decode_boxes(code.float(), predictions.locations[at], weights=weights)
+    chosen = clip_boxes(boxes, image_hw=image_hw)  # [B, K, n, 4]
     there = best > score_threshold
-    # What is not a number is above no threshold, and must not pass for nothing found.
-    wrong = predictions.class_logits.isnan().any(dim=-1) | predictions.box_code.isnan().any(dim=-1)
-    if bool(wrong.any()):
-        image, location = wrong.nonzero()[0].tolist()
-        raise DetectionError(
-            f"predictions: found nan in image {image} at location {location}, expected numbers; training may "
-            "have diverged"
-        )
     kept = which_stay(
         chosen.flatten(0, 1), best.flatten(0, 1), largest_iou=largest_iou, there=there.flatten(0, 1)
     ).unflatten(0, (images, classes))
@@ -201,3 +194,18 @@ def dense_detections(
         order = worth.argsort(descending=True, stable=True)[:most]
         found.append(Detections(chosen[image, kinds, places][order], worth[order], kinds[order]))
     return found
+
+
+def _check_numbers(predictions: Predictions) -> None:
+    """Raise DetectionError where one is not a number, which would be above no threshold and pass unseen."""
+    logits, code = predictions.class_logits, predictions.box_code
+    # Sums are quick, and are numbers only where everything is.
+    if not bool((logits.sum() + code.sum()).isnan()):
+        return
+    wrong = logits.isnan().any(dim=-1) | code.isnan().any(dim=-1)
+    if bool(wrong.any()):
+        image, location = wrong.nonzero()[0].tolist()
+        raise DetectionError(
+            f"predictions: found nan in image {image} at location {location}, expected numbers; training may "
+            "have diverged"
+        )

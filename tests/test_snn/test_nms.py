@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn.detection.nms import keep_apart, which_stay
+from snn.detection.nms import GROUP, best_few, keep_apart, which_stay
 from snn.errors import DetectionError
 
 
@@ -72,6 +72,19 @@ def test_many_images_at_once_are_as_each_alone():
     stay = which_stay(batch, scores, largest_iou=0.45, labels=labels, there=there)
     for image, (boxes, worth, kinds) in enumerate(sets):
         assert stay[image].nonzero()[:, 0].tolist() == brute_force(boxes, worth, kinds, 0.45)
+
+
+@pytest.mark.parametrize("values", [7, 2**20], ids=["many equal", "few equal"])
+def test_the_best_few_are_those_of_a_whole_sort(values):
+    draw = np.random.default_rng(9)
+    for A in (1, 5, GROUP - 1, GROUP, 3 * GROUP + 1, 50 * GROUP - 7):
+        scores = draw.integers(0, values, (2, 3, A)).astype(np.float32) / values
+        for count in (1, 4, 49, 1000):
+            best, at = best_few(torch.from_numpy(scores), count)
+            expected = -np.sort(-scores, axis=-1)[..., :count]
+            np.testing.assert_array_equal(best, expected)
+            np.testing.assert_array_equal(np.take_along_axis(scores, at.numpy(), axis=-1), expected)
+            assert all(len(set(row)) == len(row) for row in at.reshape(6, -1).tolist())
 
 
 def test_a_chain_is_decided_from_its_best_box():
