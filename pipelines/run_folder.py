@@ -76,7 +76,10 @@ class RunFolder:
             RunError: This is no run folder.
         """
         if self.kind == "detect":
-            raise RunError(f"{self.path}: a run of `pipelines run detect`; this command is for classifiers")
+            raise RunError(
+                f"{self.path}: a run of `pipelines run detect`; this command is for classifiers; "
+                f"the detector's scores are in {self.report}"
+            )
         return build_settings(Experiment, self.read_settings(), where=str(self.settings_json))
 
     def read_settings(self) -> dict[str, Any]:

@@ -195,14 +195,18 @@ def _say_what_came_out(outcome: "DetectOutcome") -> None:
     from pipelines.report.detection import control_words
 
     results, folder = outcome.results or {}, outcome.folder
+    overfit = results.get("overfit")
+    following = f"""next, with recordings and boxes of your own, as Gen1 has them:
+  pipelines run detect {folder.settings_toml} --dataset gen1 --data MY_RECORDINGS"""
+    if overfit is not None:
+        following = "next, with training and test kept apart: the same without --overfit"
     print("", *results["test"]["lines"], "", control_words(results), sep="\n")
-    if results["overfit"] is not None:
-        print(f"\noverfit: {results['overfit']}")
+    if overfit is not None:
+        print(f"\noverfit: {overfit}")
     print(f"""
 report        {folder.report}
 pictures      {folder.pictures}
 checkpoint    {folder.checkpoints / "best.pt"}
 store         {outcome.store}
 
-next, with recordings and boxes of your own, as Gen1 has them:
-  pipelines run detect {folder.settings_toml} --dataset gen1 --data MY_RECORDINGS""")
+{following}""")

@@ -164,7 +164,7 @@ def _gallery(folder: RunFolder, seen: Mapping[str, np.ndarray], name: str, names
         return "<p class='soft'>None.</p>"
     path = folder.pictures / f"{name}.png"
     draw_windows(windows, names).save(path)
-    return f'<img alt="{name}" src="{embedded(path)}">'
+    return f'<img class="sheet" alt="{name}" src="{embedded(path)}">'
 
 
 def _draw_figures(

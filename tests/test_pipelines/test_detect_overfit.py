@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pipelines.cli.program import app
 from pipelines.detect import run_detect
 from pipelines.detect_data import prepare_detection_store, split_windows
 from pipelines.detect_settings import OVERFIT_WARNING, load_detection
@@ -94,3 +96,15 @@ def test_what_cannot_be_is_refused():
         load_detection("pedro", overfit=0)
     with pytest.raises(ExperimentError, match="--smoke and --overfit: each makes another try"):
         load_detection("pedro", smoke=True, overfit=9)
+
+
+def test_the_command_ends_with_the_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = [part for assignment in TINY for part in ("--set", assignment)]
+    result = CliRunner().invoke(app, ["run", "detect", "--overfit", "2", *changes, "--out", "run"])
+    assert result.exit_code == 0, result.output
+    assert f"\noverfit: {OVERFIT_WARNING}\n" in result.stdout
+    assert result.stdout.rstrip().endswith("the same without --overfit")
+    refused = CliRunner().invoke(app, ["run", "detect", "--resume", "run", "--overfit", "2"])
+    assert refused.exit_code == 2
+    assert "--overfit" in refused.output
