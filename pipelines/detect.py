@@ -1,7 +1,8 @@
-"""Train a detector: data, training, validation, one test and its control, report. Resumes bit for bit."""
+"""Train a detector: data, training, validation, one test and its controls, report. Resumes bit for bit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,31 @@ from events.batches_detection import DetectionFeed
 from events.store.detection import DetectionStore, open_detection_store
 from pipelines.detect_data import prepare_detection_store, split_windows
 from pipelines.detect_evaluate import score_windows
+from pipelines.detect_folder import anchors_of_run, new_detector, store_of_run
 from pipelines.detect_seen import look_at_windows
 from pipelines.detect_settings import OVERFIT_WARNING, DetectExperiment, EvaluationSettings
 from pipelines.detect_test import evaluate_detector
-from pipelines.display import Display, PlainLines
-from pipelines.errors import RunError
+from pipelines.detect_twin import TWIN, refuse_torchrun, twin_of, twin_results
+from pipelines.display import Display, PlainLines, Silent
 from pipelines.interruption import interruptible
 from pipelines.neuron_words import already_explained, explain_executor, name_neuron
 from pipelines.observe import DetectionObserver
 from pipelines.report.detection import build_detection_report
 from pipelines.run_folder import RunFolder, describe_run
 from pipelines.samples import SampleSplit
-from pipelines.settings_tree import build_settings
 from pipelines.start import start_checkpoint, start_from
+from pipelines.together import run_together
 from pipelines.weight_words import name_weights
 from snn.detection.anchors import AnchorSet
-from snn.detection.detector import Detector, build_detector, fit_detector_anchors
+from snn.detection.detector import fit_detector_anchors
 from snn.detection.predictions import Detections
 from snn.models.weights import load_weights
 from snn.quant.apply import list_weights
 from snn.training.checkpoint import load_checkpoint
 from snn.training.detection import DetectionTask
-from snn.training.devices import make_fabric, set_reproducible
+from snn.training.devices import World, make_fabric, set_reproducible
 from snn.training.fit import BEST, LAST, FitResult, fit
+from snn.training.launch import leave_processes, lost_processes_named
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,15 @@ class DetectOutcome:
         folder: The run's folder.
         store: The store it trained on.
         completed: False where it was interrupted; it can be resumed.
-        results: Content of results.json; None where it was interrupted.
+        results: Content of results.json; None where it was interrupted, and in all processes but the first.
+        is_first: Whether this is the first process, or the only one.
     """
 
     folder: RunFolder
     store: Path
     completed: bool
     results: dict[str, Any] | None
+    is_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,10 @@ class _Job:
     resume: bool
 
 
-def read_detection(run: Path) -> DetectExperiment:
-    """Return the resolved settings of a run of `pipelines run detect`. Raises RunError where it is none."""
-    folder = RunFolder(run)
-    if folder.kind != "detect":
-        raise RunError(f"{run}: a run of `pipelines run {folder.kind}`; resume it with that")
-    return build_settings(DetectExperiment, folder.read_settings(), where=str(folder.settings_json))
-
-
 def run_detect(
     experiment: DetectExperiment, run_dir: Path, *, resume: bool = False, display: Display | None = None
 ) -> DetectOutcome:
-    """Prepare the data, train, keep the best epoch by mAP in validation, test it once, write the report.
+    """Train a detector and, where asked for, its ANN twin; test each once; write the report.
 
     Args:
         experiment: What to do; with `resume`, the run's own settings.
@@ -91,30 +88,82 @@ def run_detect(
         PipelineError, EventsError, SnnError: Something given cannot be used, or training broke down.
     """
     display = display or PlainLines()
+    refuse_torchrun(experiment)
+    outcome = run_together(partial(_run, experiment, run_dir, resume), experiment.training, display)
+    if not (experiment.evaluation.twin and outcome.results):
+        return outcome
+    beside = RunFolder(outcome.folder.path / TWIN)
+    begun = beside.settings_json.exists()
+    display.say(f"twin      the same detector with ReLU in place of neurons, in {beside.path}")
+    twin = run_detect(twin_of(experiment, outcome.store), beside.path, resume=begun, display=display)
+    if twin.results is None:
+        return replace(outcome, completed=False, results=None)
+    results = outcome.results | {"twin": twin_results(twin.results)}
+    outcome.folder.write_results(results)
+    build_detection_report(outcome.folder)
+    return replace(outcome, results=results)
+
+
+def _run(
+    experiment: DetectExperiment, run_dir: Path, resume: bool, world: World | None, display: Display
+) -> DetectOutcome:
+    """Run in this process: alone, or one of a world, of which the first does all but the training."""
+    is_first = world is None or world.rank == 0
+    display = display if is_first else Silent()
     # Before any work: a device, precision or executor that is not there is refused.
-    fabric = make_fabric(experiment.training)
-    executor = explain_executor(experiment.detector, fabric)
+    fabric = make_fabric(experiment.training, world)
+    executor = _executor(experiment, fabric)
     if experiment.training.start_from is not None and not resume:
         start_checkpoint(experiment.training.start_from)
-    with already_explained():
-        job = _prepare(experiment, RunFolder(run_dir), resume, executor, display)
+    with already_explained(), lost_processes_named():
+        if world is not None:
+            fabric.launch()
+        job = None
+        if is_first:
+            job = _prepare(experiment, RunFolder(run_dir), resume, fabric.world_size, executor, display)
+        if world is not None:
+            job = _same_job(fabric, experiment, job, resume)
+        assert job is not None
         with interruptible() as should_stop:
             fitted = _train(fabric, job, display, should_stop)
-        if not fitted.completed:
-            return DetectOutcome(job.folder, job.store.path, False, None)
+        leave_processes()
+        if not fitted.completed or not is_first:
+            return DetectOutcome(job.folder, job.store.path, fitted.completed, None, is_first)
         display.say(f"testing   epoch {fitted.best_epoch}, the best in validation")
         results = _test_once(job, executor)
     build_detection_report(job.folder)
     return DetectOutcome(job.folder, job.store.path, True, results)
 
 
+def _executor(experiment: DetectExperiment, fabric: Any) -> str:
+    """Return what computes the activations."""
+    return explain_executor(experiment.detector, fabric) if experiment.activation == "neurons" else "torch"
+
+
+def _same_job(fabric: Any, experiment: DetectExperiment, job: "_Job | None", resume: bool) -> "_Job":
+    """Return the first process's job in every process; all wait for it."""
+    mine = None if job is None else (str(job.folder.path), str(job.store.path), job.anchors)
+    folder, path, anchors = fabric.broadcast(mine)
+    if job is not None:
+        return job
+    store = open_detection_store(path)
+    windows = split_windows(store, experiment.data, seed=experiment.seed)
+    return _Job(experiment, store, windows, anchors, RunFolder(Path(folder)), resume)
+
+
 def _prepare(
-    experiment: DetectExperiment, folder: RunFolder, resume: bool, executor: str, display: Display
+    experiment: DetectExperiment,
+    folder: RunFolder,
+    resume: bool,
+    processes: int,
+    executor: str,
+    display: Display,
 ) -> _Job:
     """Make the store and the run folder, and say what is to be done."""
-    store = _store_of_run(folder) if resume else prepare_detection_store(experiment.data, display)
+    store = store_of_run(folder) if resume else prepare_detection_store(experiment.data, display)
     windows = split_windows(store, experiment.data, seed=experiment.seed)
-    _train_settings(experiment, windows).check_samples(len(windows.train), store.path)
+    shares = _train_settings(experiment, windows, rank=0, processes=processes)
+    shares.check_samples(len(windows.train), store.path)
     check_window_augment(experiment.augment, str(store.path))
     if resume:
         anchors = anchors_of_run(folder)
@@ -132,7 +181,8 @@ def _prepare(
     )
     if experiment.data.overfit is not None:
         display.say(f"overfit   {OVERFIT_WARNING}")
-    display.say(f"neurons   {name_neuron(experiment.detector.neuron)}: {executor}")
+    if experiment.activation == "neurons":
+        display.say(f"neurons   {name_neuron(experiment.detector.neuron)}: {executor}")
     if anchors is not None:
         display.say(f"anchors   {sum(anchors.per_cell)} sizes, fitted to the training boxes")
     return _Job(experiment, store, windows, anchors, folder, resume)
@@ -162,59 +212,6 @@ def _fit_anchors(
     return anchors, dict(zip(store.class_names, coverage.shares, strict=True))
 
 
-def anchors_of_run(folder: RunFolder) -> AnchorSet | None:
-    """Return the anchors a run was trained with; None where its head has none of its own."""
-    sizes = folder.read_about().get("anchors")
-    return None if sizes is None else AnchorSet.from_lists(sizes)
-
-
-def _store_of_run(folder: RunFolder) -> DetectionStore:
-    """Return the store a run was trained on.
-
-    Raises:
-        RunError: It has been made anew with other content.
-    """
-    about = folder.read_about()
-    store = open_detection_store(about["store"])
-    if store.frames.config_hash != about["store_config_hash"]:
-        raise RunError(
-            f"{store.path}: its content changed since the run began; restore it, or start a new run"
-        )
-    return store
-
-
-def new_detector(experiment: DetectExperiment, store: DetectionStore, anchors: AnchorSet | None) -> Detector:
-    """Return the experiment's untrained detector for the frames and classes of a store."""
-    return build_detector(
-        experiment.detector,
-        in_channels=store.frames.shape[2],
-        input_hw=store.frame_hw,
-        classes=len(store.class_names),
-        anchors=anchors,
-    )
-
-
-def load_best_detector(folder: RunFolder) -> tuple[Detector, dict[str, Any]]:
-    """Return the detector of a run's best epoch, without its store, and what its checkpoint says.
-
-    Raises:
-        RunError: There is no run.
-        TrainingError: It has no best epoch yet.
-        ModelError: The checkpoint is of another network.
-    """
-    path, about = folder.checkpoints / BEST, folder.read_about()
-    saved = load_checkpoint(path)
-    detector = build_detector(
-        read_detection(folder.path).detector,
-        in_channels=about["frames"]["channels"],
-        input_hw=(about["frames"]["height"], about["frames"]["width"]),
-        classes=len(about["class_names"]),
-        anchors=anchors_of_run(folder),
-    )
-    load_weights(detector, saved["model"], where=path)
-    return detector, saved
-
-
 def _train(fabric: Any, job: _Job, display: Display, should_stop: Callable[[], bool]) -> FitResult:
     experiment, settings = job.experiment, job.experiment.training
     set_reproducible(settings)
@@ -222,16 +219,19 @@ def _train(fabric: Any, job: _Job, display: Display, should_stop: Callable[[], b
     network = new_detector(experiment, job.store, job.anchors)
     if settings.start_from is not None and not job.resume:
         start_from(network, settings.start_from)
+    # The same everywhere: what is drawn, is drawn for the whole batch.
     torch.manual_seed(experiment.seed)
-    compiles = not explain_executor(experiment.detector, fabric).startswith("reference")
+    compiles = not _executor(experiment, fabric).startswith(("reference", "torch"))
     observer = DetectionObserver(job.folder, settings, display, compiles=compiles)
-    if job.resume:
+    if job.resume and fabric.global_rank == 0:
         observer.go_back_to(load_checkpoint(job.folder.checkpoints / LAST)["feed"]["epoch"])
-    validation_settings = FeedSettings(batch_size=settings.batch_size, cache=experiment.data.cache)
+    rank, processes = fabric.global_rank, fabric.world_size
+    train_settings = _train_settings(experiment, job.windows, rank=rank, processes=processes)
+    validation_settings = FeedSettings(
+        batch_size=train_settings.batch_size, cache=experiment.data.cache, rank=rank, world_size=processes
+    )
     with (
-        DetectionFeed(
-            job.store, job.windows.train, _train_settings(experiment, job.windows), device=fabric.device
-        ) as feed,
+        DetectionFeed(job.store, job.windows.train, train_settings, device=fabric.device) as feed,
         DetectionFeed(
             job.store, job.windows.validation, validation_settings, device=fabric.device
         ) as validation,
@@ -265,15 +265,19 @@ class _Score:
         return scores.mean_ap, {"ap50": scores.ap50, "recall": scores.recall}
 
 
-def _train_settings(experiment: DetectExperiment, windows: SampleSplit) -> FeedSettings:
+def _train_settings(
+    experiment: DetectExperiment, windows: SampleSplit, *, rank: int, processes: int
+) -> FeedSettings:
     return FeedSettings(
-        batch_size=experiment.training.batch_size,
+        batch_size=experiment.training.batch_size // processes,
         shuffle=True,
         seed=experiment.seed,
         # A last batch of one or two windows would spoil the statistics of batch norm.
         drop_last=len(windows.train) >= experiment.training.batch_size,
         augment=experiment.augment,
         cache=experiment.data.cache,
+        rank=rank,
+        world_size=processes,
     )
 
 
@@ -285,19 +289,20 @@ def _test_once(job: _Job, executor: str) -> dict[str, Any]:
     saved = load_checkpoint(folder.checkpoints / BEST)
     network = new_detector(experiment, job.store, job.anchors)
     load_weights(network, saved["model"], where=folder.checkpoints / BEST)
-    fabric = make_fabric(replace(experiment.training, devices=1))
+    fabric = make_fabric(replace(experiment.training, devices=1, nodes=1))
     test, found = evaluate_detector(fabric, experiment, network, job.store, job.windows.test)
     metrics = folder.read_metrics()
     results = test | {
         "best_epoch": saved["epoch"],
         "validation_map": saved["validation_map"],
         "parameters": sum(p.numel() for p in network.parameters()),
-        "neurons": name_neuron(experiment.detector.neuron),
+        "neurons": name_neuron(experiment.detector.neuron) if experiment.activation == "neurons" else "ReLU",
         "executor": executor,
         "weights": name_weights(list_weights(network)),
         "train_windows": len(job.windows.train),
         "validation_windows": len(job.windows.validation),
         "overfit": OVERFIT_WARNING if experiment.data.overfit is not None else None,
+        "twin": None,
         "train_s": sum(record["train_s"] for record in metrics),
     }
     folder.write_seen(

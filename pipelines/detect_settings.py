@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from events.augment import AugmentSettings
 from events.batches import Cache
@@ -17,6 +17,8 @@ from pipelines.smoke import Change
 from snn.detection.settings import DetectorSettings
 from snn.metrics.detection.protocols import Match, protocol_named
 from snn.training.settings import TrainSettings
+
+Activation = Literal["neurons", "relu"]
 
 DEFAULT_DETECTION = "shapes"
 # The data set that is made here instead of found somewhere.
@@ -97,12 +99,15 @@ class EvaluationSettings:
         operating_score: Least score of the detections in the confusion matrix, false alarms and pictures.
         shuffled: Whether the test is repeated with all events at places drawn by chance, the control that
             tells whether it is shapes that are found.
+        twin: Whether the same detector with ReLU in place of neurons is trained and tested too, on the same
+            data; twice the time.
     """
 
     protocol: str = "unfiltered"
     match: Match = "nearest"
     operating_score: float = 0.5
     shuffled: bool = True
+    twin: bool = False
 
     def __post_init__(self) -> None:
         protocol_named(self.protocol)
@@ -123,6 +128,8 @@ class DetectExperiment:
         data: Which recordings, and how their windows become frames.
         augment: What a training window and its boxes go through: flip, roll_px, zoom and drop.
         detector: Which detector.
+        activation: `neurons`: a spiking detector. `relu`: the ANN of the same layers, which sees every frame
+            of a window by itself.
         training: How it is trained; the best epoch is that of the highest mAP.
         evaluation: How detections are scored.
     """
@@ -133,16 +140,23 @@ class DetectExperiment:
     data: DetectionData = field(default_factory=DetectionData)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
+    activation: Activation = "neurons"
     training: TrainSettings = field(default_factory=TrainSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise ExperimentError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
-        if self.training.processes > 1:
+        if self.training.processes > 1 and self.detector.head == "grid":
             raise ExperimentError(
-                f"training.devices: found {self.training.processes} processes, but a detector trains in one; "
-                "set training.devices and training.nodes to 1, and training.accumulate for large batches"
+                f"training.devices: found {self.training.processes} processes, but the loss of a grid "
+                "(detector.head) is no sum over windows; set training.devices and training.nodes to 1, and "
+                "training.accumulate for large batches"
+            )
+        if self.evaluation.twin and (self.activation == "relu" or self.training.start_from is not None):
+            raise ExperimentError(
+                "evaluation.twin (--twin): trains an ANN from new weights beside a spiking detector that "
+                "does so too; leave out activation=relu and training.start_from (--from), or the twin"
             )
 
 

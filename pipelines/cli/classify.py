@@ -1,18 +1,19 @@
 """`pipelines run classify`."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.names import EXECUTORS, MEMBRANES, MODELS, NEURONS, explained
 from pipelines.cli.terminal import (
     INTERRUPTED,
+    DevicesOption,
     ExecutorOption,
     JsonOption,
     NeuronOption,
+    NodesOption,
     OutOption,
     ResumeOption,
     SeedOption,
@@ -22,6 +23,7 @@ from pipelines.cli.terminal import (
     reported,
     say_how_to_resume,
     setting_changes,
+    with_processes,
 )
 from pipelines.errors import ExperimentError
 
@@ -111,22 +113,8 @@ def classify(
     resume: ResumeOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes on a machine: one for each GPU, or on the CPU as many as given. They share every "
-            "batch and train as one would. With --resume, go on with so many.",
-            show_default=False,
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            help="Machines: give the same command on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set; "
-            "or use torchrun.",
-            show_default=False,
-        ),
-    ] = None,
+    devices: DevicesOption = None,
+    nodes: NodesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a classifier and report how good it is.
@@ -184,7 +172,7 @@ def classify(
         if resume is not None:
             _refuse_with_resume(experiment, [*changes, *["--smoke"] * smoke], out)
             folder = RunFolder(resume)
-            settings = _with_processes(folder.experiment(), processes)
+            settings = with_processes(folder.experiment(), processes)
         else:
             refuse_smoke_on_data(smoke, data)
             settings = _load(experiment, changes, smoke=smoke)
@@ -222,18 +210,6 @@ def _refuse_with_resume(experiment: str | None, changes: list[str], out: Path | 
             "--dataset, --model, --width, --neuron, --executor, --seed, --smoke and --out, "
             "or start a new run"
         )
-
-
-def _with_processes(settings: "Experiment", processes: dict[str, Any]) -> "Experiment":
-    """Return the settings of a run that goes on with another number of processes.
-
-    Without a number, started by torchrun, it goes on with the processes there are.
-    """
-    from snn.training.devices import started_world
-
-    if not processes and started_world() is not None:
-        processes = {"devices": 1, "nodes": 1}
-    return replace(settings, training=replace(settings.training, **processes))
 
 
 def _say_what_came_out(settings: "Experiment", outcome: "ClassifyOutcome") -> None:

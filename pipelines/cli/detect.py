@@ -9,9 +9,11 @@ import typer
 from pipelines.cli.names import EXECUTORS, HEADS, NEURONS, explained
 from pipelines.cli.terminal import (
     INTERRUPTED,
+    DevicesOption,
     ExecutorOption,
     JsonOption,
     NeuronOption,
+    NodesOption,
     OutOption,
     ResumeOption,
     SeedOption,
@@ -22,6 +24,7 @@ from pipelines.cli.terminal import (
     reported,
     say_how_to_resume,
     setting_changes,
+    with_processes,
 )
 from pipelines.errors import ExperimentError
 
@@ -102,9 +105,18 @@ def detect(
             show_default=False,
         ),
     ] = None,
+    twin: Annotated[
+        bool,
+        typer.Option(
+            "--twin",
+            help="Train the same detector with ReLU in place of neurons, too, and compare; twice the time.",
+        ),
+    ] = False,
     resume: ResumeOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
+    devices: DevicesOption = None,
+    nodes: NodesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a detector and report which boxes it finds.
@@ -129,6 +141,8 @@ def detect(
 
       pipelines run detect pedro --data path/to/PEDRo --overfit 9
 
+      pipelines run detect --twin                              beside the ANN of the same layers
+
       pipelines run detect --resume runs/shapes-20260101-120000
     """
     with reported():
@@ -145,6 +159,9 @@ def detect(
             "start": start,
         }
         changes = setting_changes(assignments, given, settings=SHORT_FOR, known=KNOWN)
+        processes = {name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None}
+        changes += [f"training.{name}={number}" for name, number in processes.items() if resume is None]
+        changes += ["evaluation.twin=true"] * twin
         if threshold is not None:
             check_name("threshold", threshold, THRESHOLDS)
         if resume is not None:
@@ -153,11 +170,11 @@ def detect(
                 raise ExperimentError(
                     "--resume goes on with the run's own settings; leave out the experiment, --set, --data, "
                     "--dataset, --head, --neuron, --threshold, --executor, --from, --seed, --smoke, "
-                    "--overfit and --out, or start a new run"
+                    "--overfit, --twin and --out, or start a new run"
                 )
-            from pipelines.detect import read_detection
+            from pipelines.detect_folder import read_detection
 
-            settings, folder = read_detection(resume), RunFolder(resume)
+            settings, folder = with_processes(read_detection(resume), processes), RunFolder(resume)
         else:
             refuse_smoke_on_data(smoke, data)
             settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke, overfit=overfit)
@@ -169,8 +186,11 @@ def detect(
 
             outcome = run_detect(settings, folder.path, resume=resume is not None, display=display)
         if not outcome.completed:
-            say_how_to_resume("detect", folder.path)
+            if outcome.is_first:
+                say_how_to_resume("detect", folder.path)
             raise typer.Exit(INTERRUPTED)
+        if not outcome.is_first:
+            return
         if as_json:
             print(
                 json.dumps({"run": str(folder.path), "store": str(outcome.store)} | (outcome.results or {}))
@@ -192,7 +212,7 @@ def _with_threshold(settings: "DetectExperiment", threshold: str | None) -> "Det
 
 def _say_what_came_out(outcome: "DetectOutcome") -> None:
     """Print scores, and where everything is."""
-    from pipelines.report.detection import control_words
+    from pipelines.report.detection import control_words, twin_words
 
     results, folder = outcome.results or {}, outcome.folder
     overfit = results.get("overfit")
@@ -200,7 +220,7 @@ def _say_what_came_out(outcome: "DetectOutcome") -> None:
   pipelines run detect {folder.settings_toml} --dataset gen1 --data MY_RECORDINGS"""
     if overfit is not None:
         following = "next, with training and test kept apart: the same without --overfit"
-    print("", *results["test"]["lines"], "", control_words(results), sep="\n")
+    print("", *results["test"]["lines"], "", control_words(results), "", twin_words(results), sep="\n")
     if overfit is not None:
         print(f"\noverfit: {overfit}")
     print(f"""

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,7 +17,11 @@ from pipelines.errors import ExperimentError, PipelineError
 from snn.errors import SnnError
 
 if TYPE_CHECKING:
+    from pipelines.detect_settings import DetectExperiment
     from pipelines.display import Display
+    from pipelines.experiment import Experiment
+
+_Trained = TypeVar("_Trained", "Experiment", "DetectExperiment")
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -43,6 +48,22 @@ ExecutorOption = Annotated[
 ResumeOption = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="Go on with a run that was stopped, bit for bit.", show_default=False),
+]
+DevicesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on a machine: one for each GPU, or on the CPU as many as given. They share every "
+        "batch and train as one would. With --resume, go on with so many.",
+        show_default=False,
+    ),
+]
+NodesOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Machines: give the same command on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set; "
+        "or use torchrun.",
+        show_default=False,
+    ),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder, as in runs/digits-20260101-120000.")
@@ -74,6 +95,18 @@ def setting_changes(
             text = value if isinstance(value, int | float) else json.dumps(str(value))
             changes.append(f"{settings[option]}={text}")
     return changes
+
+
+def with_processes(settings: _Trained, processes: dict[str, Any]) -> _Trained:
+    """Return the settings of a run that goes on with another number of processes.
+
+    Without a number, started by torchrun, it goes on with the processes there are.
+    """
+    from snn.training.devices import started_world
+
+    if not processes and started_world() is not None:
+        processes = {"devices": 1, "nodes": 1}
+    return replace(settings, training=replace(settings.training, **processes))
 
 
 def check_name(option: str, value: Any, known: Mapping[str, str] | None) -> None:

@@ -56,7 +56,7 @@ def build_detection_report(folder: RunFolder) -> Path:
         "operating": f"{scores['operating_score']:g}",
         "cost_about": html.escape(f"For {about_cost(cost)} test windows. {COST_NOTE}"),
         "cost_totals": table([("", ""), *(_named(line) for line in total_lines(cost))]),
-        "cost_beside": table(energy_rows(cost)),
+        "cost_beside": f"<p>{html.escape(twin_words(results))}</p>" + table(energy_rows(results)),
         "cost_layers": table(layer_rows(cost)) + table(neuron_rows(cost)),
         "rates": table(rate_rows(results["test"])),
         "facts": _facts(about, settings, results),
@@ -110,22 +110,51 @@ def rate_rows(test: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [("layer of neurons", "fire in a step, %", "threshold"), *rows]
 
 
-def energy_rows(cost: Cost) -> list[tuple[str, ...]]:
-    """Return the energy of a window beside that of an ANN of the same layers, below a heading."""
-    # An ANN sees every frame of a window, and computes every product.
+def energy_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return mAP and energy of a window beside those of the ANN, below a heading.
+
+    The ANN has the same layers with ReLU in place of neurons and sees every frame of a window. Where it was
+    trained, the zeros that ReLU gives are known; its every product is counted in any case.
+    """
+    cost = Cost.from_dict(results["test"]["cost"])
     network, ann = measured(cost), ann_twin(cost, frames=cost.steps)
+    twin = results.get("twin")  # Earlier runs have none.
+    of_twin = "-" if twin is None else _percent(twin["mean_ap"])
+    found = [("this network", _percent(results["test"]["scores"]["mean_ap"]), network)]
+    if twin is not None:
+        found.append(
+            ("ANN of the same layers, its zeros left out", of_twin, measured(Cost.from_dict(twin["cost"])))
+        )
+    found.append(("ANN of the same layers, every product", of_twin, ann))
     return [
-        ("", "operations", "energy", "ratio"),
+        ("", "mAP", "operations", "energy", "ratio"),
         *(
             (
                 name,
-                f"{found.operations:,.0f}",
-                f"{found.energy_pj / 1e6:.3g} uJ",
-                f"{found.energy_pj / network.energy_pj:.3g}" if network.energy_pj else "",
+                score,
+                f"{of.operations:,.0f}",
+                f"{of.energy_pj / 1e6:.3g} uJ",
+                f"{of.energy_pj / network.energy_pj:.3g}" if network.energy_pj else "",
             )
-            for name, found in (("this network", network), ("ANN of the same layers, every product", ann))
+            for name, score, of in found
         ),
     ]
+
+
+def twin_words(results: Mapping[str, Any]) -> str:
+    """Say in one sentence how the ANN twin compares, or that it was not trained."""
+    if results["neurons"] == "ReLU":
+        return "This is an ANN: ReLU in place of neurons (activation)."
+    twin = results.get("twin")
+    if twin is None:
+        return "Its ANN twin was counted, not trained; --twin trains it (evaluation.twin)."
+    _, (_, _, _, energy, _), (_, _, _, sparse, less), (_, _, _, dense, all_products) = energy_rows(results)
+    difference = 100 * (results["test"]["scores"]["mean_ap"] - twin["mean_ap"])
+    return (
+        f"The same detector with ReLU in place of neurons, trained alike: mAP {_percent(twin['mean_ap'])}, "
+        f"this one {difference:+.1f} points from it. A window takes {energy}; the ANN's {sparse} with its "
+        f"zeros left out, {less} times as much, and {dense} with every product, {all_products} times."
+    )
 
 
 def control_words(results: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.detect import load_best_detector, read_detection
+from pipelines.detect_folder import load_best_detector, read_detection
 from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder
 from pipelines.stream.detector import StreamNetwork

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from snn.detection.detector import Detector
 from snn.detection.predictions import DetectionLoss, Detections
+from snn.processes import gather_from_processes, shared_batch, sum_over_processes
 from snn.training.task import BatchLoss, Validation
 
 
@@ -59,7 +60,9 @@ class DetectionTask:
     """Learns which boxes a window has.
 
     The loss is that of the network's own settings. Outputs are turned into float32 before it, whatever the
-    precision the network runs in.
+    precision the network runs in. Where several processes share a batch, and in validation, it is that of all
+    windows as one batch: divided by how many locations answer in all of them. A grid's loss is made of other
+    means; it is shared by no processes.
 
     Attributes:
         score_windows: Returns the score of what was found in validation windows, by their numbers.
@@ -91,32 +94,43 @@ class DetectionTask:
     def loss(self, model: nn.Module, batch: FramesWithBoxes, *, target: float) -> BatchLoss:
         """Return the detector's loss and its parts; the target belongs to losses that draw logits to one."""
         found = _loss(_detector(model), model(batch.frames), batch)
-        windows = len(batch.boxes)
+        windows, share, total = len(batch.boxes), shared_batch(), found.total
+        factor = 1.0
+        if share is not None:
+            here = torch.tensor(found.positives, device=total.device)
+            answering = max(int(sum_over_processes(here)), 1)
+            # Gradients and sums are taken by each process's share of the windows.
+            factor = max(found.positives, 1) / answering * share.total / share.samples
+            total = total * factor
         return BatchLoss(
-            found.total,
+            total,
             {
-                "classes": float(found.classes) * windows,
-                "boxes": float(found.boxes) * windows,
+                "classes": float(found.classes) * factor * windows,
+                "boxes": float(found.boxes) * factor * windows,
                 "positives": float(found.positives),
             },
         )
 
     @torch.no_grad()
     def validate(self, fabric: Any, network: nn.Module, batches: Iterable[FramesWithBoxes]) -> Validation:
-        """Return mAP and the mean loss."""
+        """Return the score and the loss over the windows of all processes."""
         network.eval()
         detector = _detector(network)
-        found: dict[int, Detections] = {}
-        loss, windows = 0.0, 0
+        here: dict[int, Detections] = {}
+        loss, answering = 0.0, 0
         for batch in batches:
             with fabric.autocast():
                 predictions = network(batch.frames)
-            loss += float(_loss(detector, predictions, batch).total) * len(batch.boxes)
-            windows += len(batch.boxes)
+            of_batch = _loss(detector, predictions, batch)
+            loss += float(of_batch.total) * max(of_batch.positives, 1)
+            answering += of_batch.positives
             for index, of_window in zip(batch.index.tolist(), detector.detections(predictions), strict=True):
-                found[index] = Detections(*(tensor.cpu() for tensor in of_window))
-        score, numbers = self.score_windows(found)
-        return Validation(score, loss / windows, numbers)
+                here[index] = Detections(*(tensor.cpu() for tensor in of_window))
+        parts = gather_from_processes((here, loss, answering))
+        found = {index: of_window for part in parts for index, of_window in part[0].items()}
+        score, numbers = self.score_windows(dict(sorted(found.items())))
+        loss, answering = (sum(part[n] for part in parts) for n in (1, 2))
+        return Validation(score, loss / max(answering, 1), numbers)
 
 
 def _loss(detector: Detector, predictions: Any, batch: FramesWithBoxes) -> DetectionLoss:
@@ -125,6 +139,8 @@ def _loss(detector: Detector, predictions: Any, batch: FramesWithBoxes) -> Detec
 
 def _detector(model: nn.Module) -> Detector:
     """Return the detector inside what Fabric wrapped."""
-    found = getattr(model, "module", model)
+    found = model
+    while not isinstance(found, Detector) and isinstance(getattr(found, "module", None), nn.Module):
+        found = found.module  # type: ignore[assignment]
     assert isinstance(found, Detector), f"a DetectionTask trains a Detector, got {type(found).__name__}"
     return found

@@ -13,70 +13,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from suites.tiny_detection import EXPERIMENT
 
 from events.errors import ConfigError, StoreError
-from pipelines.detect import load_best_detector, read_detection, run_detect
+from pipelines.detect import run_detect
 from pipelines.detect_data import prepare_detection_store, split_windows
+from pipelines.detect_folder import load_best_detector, read_detection
 from pipelines.detect_settings import load_detection
 from pipelines.display import Silent
-from pipelines.errors import ExperimentError, RunError
+from pipelines.errors import RunError
 from pipelines.report.again import write_again
 from pipelines.report.detection import energy_rows
 from pipelines.report.energy import energy_table
 from pipelines.run_folder import RunFolder
-from snn.cost.report import Cost
 from snn.training.checkpoint import load_checkpoint
-
-EXPERIMENT = """
-description = "two seconds of moving shapes"
-
-[data]
-workers = 1
-
-[data.windows]
-window_us = 50_000
-
-[data.binning]
-split = "window"
-window_us = 50_000
-frames = 2
-value = "binary"
-
-[data.shapes]
-recordings = 3
-duration_us = 400_000
-size_share = [0.4, 0.7]
-
-[data.shapes.sensor]
-sensor_hw = [48, 64]
-
-[augment]
-flip = 0.5
-roll_px = 3
-zoom = 0.1
-
-[detector]
-executor = "reference"
-head = "anchor_free"
-strides = [8, 16]
-width = 0.0625
-
-[detector.post]
-score_threshold = 0.0
-
-[training]
-epochs = 3
-batch_size = 3
-learning_rate = 1e-2
-average_decay = 0.9
-accumulate = 2
-device = "cpu"
-threads = 1
-checkpoint_every_s = 0.0
-
-[evaluation]
-operating_score = 0.05
-"""
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +260,9 @@ def test_no_second_run_in_a_folder_and_no_other_command_on_it(finished, experime
         finished.folder.experiment()
     with pytest.raises(RunError, match=r"a detector, whose energy stands in report\.html"):
         energy_table(finished.folder)
-    cost = Cost.from_dict(finished.results["test"]["cost"])
-    _, network, ann = energy_rows(cost)
-    assert float(ann[3]) > float(network[3]) == 1.0
+    _, network, ann = energy_rows(finished.results)
+    assert float(ann[4]) > float(network[4]) == 1.0
+    assert ann[1] == "-"
 
 
 def test_data_that_is_not_there_or_has_no_boxes(tmp_path):
@@ -330,8 +280,3 @@ def test_augmentation_that_boxes_cannot_follow_is_refused(experiment, tmp_path):
     with pytest.raises(ConfigError, match="rotate_deg"):
         run_detect(turned, tmp_path / "turned", display=Silent())
     assert not (tmp_path / "turned").exists()
-
-
-def test_several_processes_are_refused(experiment_file):
-    with pytest.raises(ExperimentError, match="a detector trains in one"):
-        load_detection(experiment_file, ["training.devices=3", "training.accumulate=1"])
