@@ -170,7 +170,7 @@ class DetectionScores:
             minutes = self.covered_minutes
             covered = f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.1f} s"
             lines.append(
-                f"false positives: {self.false_positives:,} in {covered}, "
+                f"detections of nothing (overlap below 0.1): {self.false_positives:,} in {covered}, "
                 f"{self.false_positives_per_minute:.2f} a minute, from a score of {self.operating_score:g}"
             )
         if self.streaming is not None:
