@@ -322,7 +322,9 @@ def _pairs_of_set(folder: Path, like: str) -> tuple[list[tuple[Path, Path | None
 
     entry = detection_entry(like)
     found = entry.find(folder, next(iter(entry.selections), ""))
-    pairs = [(folder / pair.labels, folder / pair.path) for pair in found.pairs if pair.labels is not None]
+    pairs: list[tuple[Path, Path | None]] = [
+        (folder / pair.labels, folder / pair.path) for pair in found.pairs if pair.labels is not None
+    ]
     alone = [f"{pair.path}: has no label file" for pair in found.pairs if pair.labels is None]
     return pairs, [*present(found.problems), *alone]
 
