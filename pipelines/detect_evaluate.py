@@ -14,9 +14,12 @@ from events.store.detection import DetectionStore
 from pipelines.detect_settings import EvaluationSettings
 from snn.detection.detector import Detector
 from snn.detection.predictions import Detections
+from snn.errors import DetectionError
 from snn.metrics.detection.bands import box_speed
+from snn.metrics.detection.calibration import calibration
 from snn.metrics.detection.columns import BoxColumns
 from snn.metrics.detection.evaluate import evaluate_detections
+from snn.metrics.detection.lateness import score_by_shift
 from snn.metrics.detection.matching import Results
 from snn.metrics.detection.scores import DetectionScores
 
@@ -122,6 +125,39 @@ def score_windows(
         operating_score=settings.operating_score,
         speed_px_s=box_speed(truth, tracks) if (tracks >= 0).any() else None,
     )
+
+
+def score_certainty(
+    store: DetectionStore,
+    indices: np.ndarray,
+    found: Mapping[int, Detections],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """Return whether scores mean what they say, and what another time would score, as plain JSON types.
+
+    Arguments as those of `score_windows`.
+
+    Returns:
+        `calibration`, see `snn.metrics.detection.calibration`; `by_shift`, mAP by microseconds as text, see
+        `snn.metrics.detection.lateness`, empty without tracks.
+
+    Raises:
+        DetectionError: As `score_windows`.
+    """
+    truth, tracks = truth_columns(store, indices)
+    columns = found_columns(store, found)
+    looked = Results(store.recording[indices].astype(np.int64), store.t_end_us[indices])
+    rules: dict[str, Any] = {"sensor_hw": store.sensor_hw, "match": settings.match, "results": looked}
+    known = calibration(truth, columns, settings.protocol, **rules)
+    try:
+        shifted = score_by_shift(
+            truth, tracks, columns, settings.protocol, class_names=store.class_names, **rules
+        )
+    except DetectionError:
+        # The protocol counts none of the boxes that have a track over all shifts.
+        shifted = {}
+    by_shift = {str(shift): None if np.isnan(score) else score for shift, score in shifted.items()}
+    return {"calibration": known.as_dict(), "by_shift": by_shift}
 
 
 def _scale(store: DetectionStore) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from events.batches import FeedSettings
 from events.batches_detection import DetectionFeed
 from events.store.detection import DetectionStore
-from pipelines.detect_evaluate import detect_windows, score_windows, shuffled_in_space
+from pipelines.detect_evaluate import detect_windows, score_certainty, score_windows, shuffled_in_space
 from pipelines.detect_settings import DetectExperiment, EvaluationSettings
 from snn.cost.counter import count_operations
 from snn.cost.report import cost_of
@@ -35,8 +35,9 @@ def evaluate_detector(
         indices: Which they are.
 
     Returns:
-        As plain JSON types: `test` with scores, rates and cost; `shuffled` with the scores of the control, or
-        None; `protocols`, mAP and AP50 of the same detections by name of the protocol, or why there is none.
+        As plain JSON types: `test` with scores, what `score_certainty` gives, rates and cost; `shuffled` with
+        the scores of the control, or None; `protocols`, mAP and AP50 of the same detections by name of the
+        protocol, or why there is none.
         And what was found, by number of the window.
     """
     network = fabric.to_device(network)
@@ -58,6 +59,7 @@ def evaluate_detector(
         "windows": len(indices),
         "scores": scores.as_dict(),
         "lines": scores.lines(),
+        **score_certainty(store, indices, found, experiment.evaluation),
         "firing_rates": activity.rates(),
         "thresholds": thresholds(network),
         "decays": decays(network),

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.draw_detections import draw_windows, seen_windows, write_clip
+from pipelines.report.certainty import certainty_section
 from pipelines.report.page import card_row, embedded, fact_rows, origin_facts, write_page
 from pipelines.report.pictures import BLUE, GREY, ORANGE, STYLE
 from pipelines.run_folder import RunFolder
@@ -53,6 +54,7 @@ def build_detection_report(folder: RunFolder) -> Path:
         "control": html.escape(control_words(results)),
         "by_class": table(class_rows(scores)),
         "by_protocol": table(protocol_rows(results["protocols"])),
+        "certainty": certainty_section(folder, results["test"]),
         "operating": f"{scores['operating_score']:g}",
         "cost_about": html.escape(f"For {about_cost(cost)} test windows. {COST_NOTE}"),
         "cost_totals": table([("", ""), *(_named(line) for line in total_lines(cost))]),

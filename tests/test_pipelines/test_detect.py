@@ -119,6 +119,12 @@ def test_run_folder_holds_everything(finished, experiment, store):
     assert results["shuffled"]["protocol"] == "unfiltered"
     assert set(results["protocols"]) == {"psee", "rvt", "psee-script", "cordone", "voc50", "unfiltered"}
     assert results["protocols"]["unfiltered"]["map"] == results["test"]["scores"]["mean_ap"]
+    known, scores = results["test"]["calibration"], results["test"]["scores"]
+    assert sum(known["detections"]) == sum(of_class["detections"] for of_class in scores["classes"])
+    assert 0 < known["error"] < 1
+    # Recordings of 400 ms, labels 50 ms apart: those 50 ms from the ends remain.
+    assert list(results["test"]["by_shift"]) == ["-50000", "-20000", "-10000", "0", "10000", "20000", "50000"]
+    assert "calibration error" in finished.folder.report.read_text(encoding="utf-8")
     assert results["test"]["cost"]["layers"][0]["dense_macs"] > 0
     assert set(results["test"]["firing_rates"]) == set(results["test"]["thresholds"])
 
@@ -152,7 +158,7 @@ def test_report_is_one_page_that_needs_nothing_else(finished):
 
 
 def test_pictures_show_something(finished):
-    for name in ("curves", "precision", "confusion", "misses"):
+    for name in ("curves", "precision", "confusion", "misses", "certainty"):
         picture = np.asarray(Image.open(finished.folder.pictures / f"{name}.png").convert("L"))
         assert picture.shape[1] > 250
         assert picture.std() > 5
