@@ -21,6 +21,8 @@ from pipelines.detect_seen import by_polarity, worst_windows
 from pipelines.detect_settings import EvaluationSettings, embedded_detections, load_detection
 from pipelines.draw_detections import SeenWindow, draw_window, write_clip
 from pipelines.errors import ExperimentError
+from pipelines.stream.settings import choose_cut
+from pipelines.stream.windows import WindowCut
 from snn.detection.detector import Detector, build_detector
 from snn.detection.predictions import Detections
 from snn.detection.settings import DetectorSettings, HeadKind
@@ -296,6 +298,15 @@ def test_the_same_detector_with_a_learned_and_a_fixed_threshold():
     assert back.neuron.learn_threshold
     assert replace(fixed.detector, neuron=learned.detector.neuron) == learned.detector
     assert _with_threshold(learned, None) == learned
+
+
+def test_a_detector_of_so_many_events_is_streamed_so_many():
+    binning = load_detection("gen1_ltsnn").data.binning
+    network = SimpleNamespace(binning=binning)
+    unsaid = {"rate_hz": None, "window_us": None, "events": None}
+    assert choose_cut(network, **unsaid) == WindowCut(events=25_000)
+    assert choose_cut(network, **unsaid | {"events": 9}) == WindowCut(events=9)
+    assert choose_cut(network, **unsaid | {"window_us": 500}) == WindowCut(500, 500)
 
 
 def test_what_cannot_be_set_is_said():
