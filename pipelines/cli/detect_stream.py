@@ -40,12 +40,12 @@ def stream(
         list[Path] | None,
         typer.Option(
             help="File of boxes, by suffix: .csv, .npy (Prophesee's records), .jsonl (a line a window), "
-            ".txt (MOT tracks); may be repeated (default: NAME.boxes.csv).",
+            ".txt (MOT tracks), .parquet; may be repeated (default: NAME.boxes.csv).",
             show_default=False,
         ),
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="Film with boxes and tracks, .gif.", show_default=False)
+        Path | None, typer.Option(help="Film with boxes and tracks, .gif or .mp4.", show_default=False)
     ] = None,
     rate_hz: Annotated[
         float | None,
@@ -109,7 +109,7 @@ def stream(
 
       pipelines detect stream drive.raw --weights runs/detection-20260101-120000 --out boxes.csv
 
-      pipelines detect stream drive.raw --weights RUN --out boxes.npy --out tracks.txt --video film.gif
+      pipelines detect stream drive.raw --weights RUN --out boxes.npy --out tracks.txt --video film.mp4
 
       pipelines detect stream drive.raw --weights RUN --rate-hz 50 --window-us 20000 --realtime --policy widen
 

@@ -1,14 +1,16 @@
-"""Boxes as files, written window by window: CSV, Prophesee's records, JSON lines, MOT tracks.
+"""Boxes as files, written window by window: CSV, Prophesee's records, JSON lines, MOT tracks, Parquet.
 
 A file gets its name once it is complete, which it also is where a stream was stopped: until then it is a
-temporary file beside. Nothing is kept in memory.
+temporary file beside. Nothing is kept in memory, but of Parquet the rows of one group.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,11 @@ from events.labels.bbox_records import EVENT_BBOX_DTYPE, records_of_table
 from events.labels.table import PREDICTED, make_table
 from events.writers.atomic import atomic_file
 from events.writers.columns import write_header
-from pipelines.errors import ExperimentError
+from pipelines.errors import ExperimentError, RunError
+
+# Rows of a group of a Parquet file, at least: 3 MB. Of pyarrow's 2**20 they would be 50, and a group for each
+# window of 100 boxes would be more description than boxes.
+GROUP_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,85 @@ def mot_file(path: Path, class_names: tuple[str, ...]) -> Iterator[Write]:
         yield write
 
 
-FILES = {".csv": csv_file, ".npy": npy_file, ".jsonl": json_lines_file, ".txt": mot_file}
+@contextmanager
+def parquet_file(path: Path, class_names: tuple[str, ...]) -> Iterator[Write]:
+    """Give what writes a row for each box, with the columns of the CSV file; no track is null.
+
+    Columns say their unit and meaning in their metadata; the schema's has the names of all classes, in the
+    order of their numbers, as JSON.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = _parquet_schema(class_names)
+    with atomic_file(path) as stream, parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+        waiting: list[Any] = []
+        rows = 0
+
+        def write(found: WindowResult) -> None:
+            nonlocal rows
+            count = len(found.score)
+            if not count:
+                return
+            kinds = pyarrow.array(found.class_id, pyarrow.int32())
+            columns = [
+                np.full(count, found.stop_us, np.int64),
+                *found.xyxy.astype(np.float32).T,
+                kinds,
+                pyarrow.DictionaryArray.from_arrays(kinds, list(class_names)),
+                found.score.astype(np.float32),
+                pyarrow.array(found.track_id, pyarrow.int64(), mask=found.track_id < 0),
+            ]
+            waiting.append(pyarrow.record_batch(columns, schema=schema))
+            rows += count
+            if rows >= GROUP_ROWS:
+                write_group()
+
+        def write_group() -> None:
+            nonlocal rows
+            table = pyarrow.Table.from_batches(waiting, schema=schema)
+            writer.write_table(table, row_group_size=max(rows, 1))
+            waiting.clear()
+            rows = 0
+
+        yield write
+        if waiting:
+            write_group()
+
+
+def _parquet_schema(class_names: tuple[str, ...]) -> Any:
+    import pyarrow
+
+    pixels = pyarrow.float32()
+    columns = {
+        "t_us": (pyarrow.int64(), "us", "end of the window, on the recording's clock"),
+        "x0": (pixels, "px", "left edge"),
+        "y0": (pixels, "px", "upper edge"),
+        "x1": (pixels, "px", "right edge, no pixel of the box"),
+        "y1": (pixels, "px", "lower edge, no pixel of the box"),
+        "class_id": (pyarrow.int32(), "1", "number of the class, from 0"),
+        "class": (pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), "1", "name of the class"),
+        "score": (pyarrow.float32(), "1", "from 0 to 1"),
+        "track_id": (pyarrow.int64(), "1", "number of the track, from 0; null is none"),
+    }
+    return pyarrow.schema(
+        [
+            pyarrow.field(
+                name, kind, nullable=name == "track_id", metadata={"unit": unit, "description": words}
+            )
+            for name, (kind, unit, words) in columns.items()
+        ],
+        metadata={"class_names": json.dumps(class_names)},
+    )
+
+
+FILES = {
+    ".csv": csv_file,
+    ".npy": npy_file,
+    ".jsonl": json_lines_file,
+    ".txt": mot_file,
+    ".parquet": parquet_file,
+}
 
 
 def check_names(paths: list[Path]) -> None:
@@ -157,18 +241,31 @@ def check_names(paths: list[Path]) -> None:
 
     Raises:
         ExperimentError: A suffix is unknown.
+        RunError: The package that writes it is not installed.
     """
     for path in paths:
-        if path.suffix.lower() == ".parquet":
-            raise ExperimentError(
-                f"{path}: Parquet is not written, its library is no dependency of spikeline; take .csv, .npy "
-                "or .jsonl, which pandas and polars read"
-            )
         if path.suffix.lower() not in FILES:
             raise ExperimentError(
                 f"{path}: no boxes are written as {path.suffix or 'no suffix'!r}; expected .csv, .npy "
-                "(Prophesee's records), .jsonl (a line for each window) or .txt (MOT tracks)"
+                "(Prophesee's records), .jsonl (a line for each window), .txt (MOT tracks) or .parquet"
             )
+        if path.suffix.lower() == ".parquet":
+            check_package("pyarrow", path, instead=".csv, .npy or .jsonl, which need none")
+
+
+def check_package(package: str, path: Path, *, instead: str) -> None:
+    """Refuse a file that takes a package of the extra `stream` where it is not there.
+
+    Raises:
+        RunError: It is not installed.
+    """
+    try:
+        import_module(package)
+    except ImportError:
+        raise RunError(
+            f"{path}: is written with the package {package}, which is not installed; "
+            f"pip install 'spikeline[stream]', or take {instead}"
+        ) from None
 
 
 def check_apart(paths: list[Path], *, source: str) -> None:

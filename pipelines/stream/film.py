@@ -6,28 +6,22 @@ Pictures are written to the file one by one, so that memory does not grow with t
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL.GifImagePlugin import getdata, getheader
 
-from events.draw import FONT_PX, INK_RGB, OFF_RGB, ON_RGB, PAPER_RGB, draw_frame
-from events.draw_boxes import CLASS_RGB, IGNORED_RGB, DrawnBoxes, draw_boxes
+from events.draw import FONT_PX, INK_RGB, PAPER_RGB, draw_frame
+from events.draw_boxes import CLASS_RGB, DrawnBoxes, draw_boxes
 from events.writers.atomic import atomic_file
 from pipelines.errors import ExperimentError
-from pipelines.stream.files import WindowResult
+from pipelines.stream.encoders import ENCODERS, LEAST_MS, WritePicture
+from pipelines.stream.files import WindowResult, check_package
 
 # Frames are enlarged by a whole factor, or reduced, to about this many pixels.
 SIDE_PX = 480
 # Places of a track that its line leads through.
 TRAIL = 20
-# Viewers show a picture for this long at least.
-LEAST_MS = 20
-# Shades of each polarity in the palette; their products make 196 of the 256 colours of a GIF.
-SHADES = 14
 
 # Adds frames [T, C, H, W] and what was found in them.
 AddPicture = Callable[[np.ndarray, WindowResult], None]
@@ -37,13 +31,15 @@ def check_film(path: Path) -> None:
     """Refuse a film that cannot be written.
 
     Raises:
-        ExperimentError: It is no `.gif`.
+        ExperimentError: It is neither `.gif` nor `.mp4`.
+        RunError: The package that writes it is not installed.
     """
-    if path.suffix.lower() != ".gif":
+    if path.suffix.lower() not in ENCODERS:
         raise ExperimentError(
-            f"{path}: films are written as .gif; other formats need an encoder that is no dependency of "
-            "spikeline: `ffmpeg -i film.gif film.mp4` makes one"
+            f"{path}: no films are written as {path.suffix or 'no suffix'!r}; expected .gif or .mp4"
         )
+    if path.suffix.lower() == ".mp4":
+        check_package("av", path, instead=".gif, which needs none")
 
 
 @contextmanager
@@ -53,58 +49,51 @@ def film_file(
     """Give what adds a window to a film; it plays as fast as the recording, 50 pictures a second at most.
 
     Args:
-        path: The file, `.gif`.
+        path: The file, `.gif` or `.mp4`.
         class_names: In the order of class numbers.
         sensor_hw: Height and width of the sensor, to which boxes refer.
         least_score: Boxes that are less sure and belong to no track are not drawn.
     """
-    with atomic_file(path) as stream:
-        film = _Film(stream, class_names, sensor_hw, least_score)
+    with atomic_file(path) as stream, ENCODERS[path.suffix.lower()](stream) as write:
+        film = _Film(write, class_names, sensor_hw, least_score)
         yield film.add
         film.end()
 
 
 class _Film:
     def __init__(
-        self, stream: IO[bytes], class_names: tuple[str, ...], sensor_hw: tuple[int, int], least_score: float
+        self,
+        write: WritePicture,
+        class_names: tuple[str, ...],
+        sensor_hw: tuple[int, int],
+        least_score: float,
     ) -> None:
-        self._stream, self._names, self._sensor_hw = stream, class_names, sensor_hw
+        self._write, self._names, self._sensor_hw = write, class_names, sensor_hw
         self._least_score = least_score
         self._trails: dict[int, deque[tuple[float, float]]] = {}
         self._seen_us: dict[int, int] = {}
         # The picture that waits to know how long it is shown, and from when.
         self._waiting: Image.Image | None = None
-        self._since_us = 0
-        self._last_us = 0
+        self._first_us = self._since_us = self._last_us = 0
 
     def add(self, frames: np.ndarray, found: WindowResult) -> None:
         """Add a window, or leave it out where the picture before it has not been shown long enough."""
         self._follow(found)
-        if self._waiting is not None and found.stop_us - self._since_us < LEAST_MS * 1000:
-            self._last_us = found.stop_us
-            return
-        picture = self._picture(frames, found)
+        self._last_us = found.stop_us
         if self._waiting is None:
-            header, _ = getheader(picture, info={"loop": 0, "optimize": False})
-            self._stream.writelines(header)
+            self._first_us = found.stop_us
+        elif found.stop_us - self._since_us < LEAST_MS * 1000:
+            return
         else:
-            self._write((found.stop_us - self._since_us) // 1000)
-        self._waiting, self._since_us, self._last_us = picture, found.stop_us, found.stop_us
+            self._show_waiting(self._waiting)
+        self._waiting, self._since_us = self._picture(frames, found), found.stop_us
 
     def end(self) -> None:
-        """Write what waits, and the mark of the end; a film without a window is one white picture."""
-        if self._waiting is None:
-            self._waiting = Image.new("RGB", self._sensor_hw[::-1], PAPER_RGB).quantize(palette=_palette())
-            header, _ = getheader(self._waiting, info={"loop": 0, "optimize": False})
-            self._stream.writelines(header)
-        self._write((self._last_us - self._since_us) // 1000)
-        self._stream.write(b";")
+        """Write what waits; a film without a window is one white picture."""
+        self._show_waiting(self._waiting or Image.new("RGB", self._sensor_hw[::-1], PAPER_RGB))
 
-    def _write(self, shown_ms: int) -> None:
-        assert self._waiting is not None
-        # A GIF's times are hundredths of a second in 16 bits.
-        shown_ms = min(max(shown_ms, LEAST_MS), 655_350)
-        self._stream.writelines(getdata(self._waiting, duration=shown_ms, disposal=1))
+    def _show_waiting(self, picture: Image.Image) -> None:
+        self._write(picture, self._since_us - self._first_us, self._last_us - self._first_us)
 
     def _follow(self, found: WindowResult) -> None:
         """Note where tracks are, and forget those that were not seen for a second."""
@@ -137,7 +126,7 @@ class _Film:
         boxes = DrawnBoxes(found.xyxy[shown], names, found.class_id[shown], np.zeros(int(shown.sum()), bool))
         picture = draw_boxes(picture, boxes, frame_hw=self._sensor_hw)
         self._draw_trails(picture, found)
-        return self._with_time(picture, found).quantize(palette=_palette(), dither=Image.Dither.NONE)
+        return self._with_time(picture, found)
 
     def _draw_trails(self, picture: Image.Image, found: WindowResult) -> None:
         pen = ImageDraw.Draw(picture)
@@ -155,16 +144,3 @@ class _Film:
             (4, picture.height + 3), text, fill=INK_RGB, font=ImageFont.load_default(size=FONT_PX)
         )
         return whole
-
-
-@cache
-def _palette() -> Image.Image:
-    """Return the colours of all pictures: polarities in shades and mixed, those of boxes and words."""
-    shade = np.linspace(0, 1, SHADES)[:, None]
-    off, on = (1 - shade * (1 - np.array(rgb) / 255) for rgb in (OFF_RGB, ON_RGB))
-    mixed = np.round(np.array(PAPER_RGB) * off[:, None] * on[None]).reshape(-1, 3).astype(int)
-    colours = np.concatenate([mixed, CLASS_RGB, [IGNORED_RGB, INK_RGB]])
-    greys = np.linspace(0, 255, 256 - len(colours)).astype(int)[:, None].repeat(3, axis=1)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([colours, greys]).astype(np.uint8).tobytes())
-    return palette

@@ -6,12 +6,15 @@ import signal
 import threading
 import tracemalloc
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 from suites.stream_stand_ins import (
     BINNING,
     NAMES,
@@ -30,6 +33,8 @@ from events.recording import ReadOptions
 from pipelines.detect_stream import detect_stream
 from pipelines.errors import ExperimentError, RunError
 from pipelines.stream.detector import WindowDetector
+from pipelines.stream.encoders import mp4_encoder
+from pipelines.stream.files import WindowResult, parquet_file
 from pipelines.stream.latency import Histogram
 from pipelines.stream.pace import PaceSettings
 from pipelines.stream.settings import StreamFiles, StreamSettings, choose_cut
@@ -47,7 +52,7 @@ def file(tmp_path):
 
 
 def files_in(folder, **more):
-    boxes = tuple(folder / f"boxes{suffix}" for suffix in (".csv", ".npy", ".jsonl", ".txt"))
+    boxes = tuple(folder / f"boxes{suffix}" for suffix in (".csv", ".npy", ".jsonl", ".txt", ".parquet"))
     return StreamFiles(boxes, folder / "summary.json", **more)
 
 
@@ -140,6 +145,15 @@ def test_every_file_tells_the_same_boxes(network, file, tmp_path):
     labels = read_labels(tmp_path / "boxes.npy")
     assert len(labels) == summary["boxes"]
     assert np.all(np.diff(labels.t) >= 0)
+    table = parquet.read_table(tmp_path / "boxes.parquet")
+    told = ("class", "class_id", "track_id")
+    expected = [(line["t_us"], box) for line in lines for box in line["boxes"]]
+    for row, (t_us, box) in zip(table.to_pylist(), expected, strict=True):
+        assert (row["t_us"], [row[name] for name in told]) == (t_us, [box[name] for name in told])
+        assert [round(row[name], 2) for name in ("x0", "y0", "x1", "y1")] == box["xyxy"]
+        assert round(row["score"], 4) == box["score"]
+    assert json.loads(table.schema.metadata[b"class_names"]) == list(NAMES)
+    assert table.schema.field("x0").metadata[b"unit"] == b"px"
     by_track = {
         (line["t_us"] // 30_000, box["track_id"] + 1): box["xyxy"]
         for line in lines
@@ -255,6 +269,67 @@ def test_a_film_shows_every_window_and_its_boxes(network, file, tmp_path):
     assert np.mean((edge == rgb).all(axis=1)) > 0.3
 
 
+def test_a_film_as_mp4_keeps_the_recordings_time(network, file, tmp_path):
+    files = files_in(tmp_path, film=tmp_path / "film.mp4")
+    # Windows end where events do, not on a grid.
+    cut = WindowCut(events=7_000)
+    detect_stream(network, open_recording(file), side_by_side(cut=cut), files)
+    lines = lines_of(tmp_path)
+    with av.open(str(files.film)) as film:
+        (video,) = film.streams.video
+        assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
+        frames = list(film.decode(video))
+    since_us = [line["t_us"] - lines[0]["t_us"] for line in lines]
+    assert [round(frame.time * 1e6) for frame in frames] == since_us
+    # As bright as the GIF, whose boxes another test looks for; its times of latency, at the foot, are others.
+    gif = files_in(tmp_path, film=tmp_path / "film.gif")
+    detect_stream(network, open_recording(file), side_by_side(cut=cut), gif)
+    with Image.open(gif.film) as pictures:
+        for number, frame in enumerate(frames):
+            pictures.seek(number)
+            bright, expected = (
+                np.asarray(picture.convert("L")).astype(int)[:336] for picture in (frame.to_image(), pictures)
+            )
+            assert np.mean(np.abs(bright - expected)) < 8
+            assert np.corrcoef(bright.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+def test_a_film_of_odd_sides_is_filled_up(tmp_path):
+    path = tmp_path / "film.mp4"
+    pictures = [Image.new("RGB", (31, 45), (r, 60, 200)) for r in (0, 250)]
+    with path.open("wb") as stream, mp4_encoder(stream) as write:
+        write(pictures[0], 0, 1_000_003)
+        write(pictures[1], 1_000_003, 1_020_003)
+    with av.open(str(path)) as film:
+        frames = list(film.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(32, 46)] * 2
+    assert [frame.pts * frame.time_base for frame in frames] == [0, Fraction(1_000_003, 1_000_000)]
+    for picture, frame in zip(pictures, frames, strict=True):
+        shown = np.asarray(frame.to_image()).astype(int)
+        np.testing.assert_allclose(shown[:40, :28].mean(axis=(0, 1)), picture.getpixel((0, 0)), atol=6)
+
+
+def test_parquet_is_written_in_groups_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.stream.files.GROUP_ROWS", 5)
+    xyxy = np.arange(8, dtype=np.float32).reshape(2, 4)
+    with parquet_file(tmp_path / "boxes.parquet", NAMES) as write:
+        for number in range(7):
+            n = number % 3 and 2
+            write(
+                WindowResult(
+                    number, 10 * number, 10 * number + 10, 9, 1,
+                    xyxy[:n], np.array([2, 0])[:n], np.array([0.5, 0.25])[:n], np.array([-1, number])[:n],
+                )
+            )  # fmt: skip
+    file = parquet.ParquetFile(tmp_path / "boxes.parquet")
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [6, 2]
+    table = file.read()
+    assert table["t_us"].to_pylist() == [20, 20, 30, 30, 50, 50, 60, 60]
+    assert table["class"].to_pylist() == [NAMES[2], NAMES[0]] * 4
+    assert table["track_id"].to_pylist() == [None, 1, None, 2, None, 4, None, 5]
+    assert table["y1"].to_pylist() == [3.0, 7.0] * 4
+
+
 def test_memory_does_not_grow_with_the_recording(network, tmp_path):
     quick = replace(BINNING, frames=1, window_us=20_000)
     small = small_network(binning=quick, sensor_hw=(32, 32))
@@ -365,7 +440,6 @@ def test_another_sensor_is_refused_or_brought_to_the_frames(network, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("boxes.parquet", r"boxes\.parquet: Parquet is not written"),
         ("boxes.xml", r"no boxes are written as '\.xml'; expected \.csv"),
         ("boxes", "no boxes are written as 'no suffix'"),
         ("summary.json", "no boxes are written as"),
@@ -386,8 +460,10 @@ def test_nothing_is_overwritten_by_mistake(network, tmp_path):
     film = StreamFiles((tmp_path / "a.csv", tmp_path / "a.csv"), tmp_path / "summary.json")
     with pytest.raises(ExperimentError, match="would overwrite another file of this command"):
         detect_stream(network, open_recording(path), side_by_side(), film)
-    with pytest.raises(ExperimentError, match=r"film\.mp4: films are written as \.gif"):
-        files_in(tmp_path, film=tmp_path / "film.mp4").check(path)
+    with pytest.raises(
+        ExperimentError, match=r"film\.avi: no films are written as '\.avi'; expected \.gif or"
+    ):
+        files_in(tmp_path, film=tmp_path / "film.avi").check(path)
 
 
 def test_windows_that_overlap_and_carried_state_exclude_each_other():

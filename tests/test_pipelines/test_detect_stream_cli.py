@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from suites.stream_stand_ins import BINNING, NAMES, SENSOR_HW, moving_events, recorded, small_network
@@ -93,8 +94,8 @@ def test_a_damaged_recording_is_told_by_the_exit_code(run_folder, file, tmp_path
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--out", "boxes.parquet"], 2, "Parquet is not written"),
-        (["--video", "film.mp4"], 2, "films are written as .gif"),
+        (["--out", "boxes.xml"], 2, "no boxes are written as '.xml'"),
+        (["--video", "film.avi"], 2, "no films are written as '.avi'; expected .gif or .mp4"),
         (["--policy", "widen"], 2, "add --realtime"),
         (["--speed", "2"], 2, "--speed is for --realtime"),
         (["--rate-hz", "100"], 2, "overlap"),
@@ -112,6 +113,40 @@ def test_what_cannot_be_is_one_line(run_folder, file, tmp_path, monkeypatch, mor
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["spot.dat"]
+
+
+@pytest.mark.parametrize(
+    ("more", "package"), [(["--out", "boxes.parquet"], "pyarrow"), (["--video", "film.mp4"], "av")]
+)
+def test_without_the_extra_it_is_named(run_folder, file, tmp_path, monkeypatch, more, package):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = stream(file, "--weights", run_folder, *more)
+    assert result.exit_code == 1
+    words = f"{more[1]}: is written with the package {package}, which is not installed; "
+    assert words + "pip install 'spikeline[stream]'" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["spot.dat"]
+
+
+def test_a_stream_that_is_killed_leaves_nothing_by_its_name(run_folder, tmp_path):
+    path = recorded(tmp_path / "long.dat", moving_events(span_us=60_000_000, rate=5_000))
+    outs = [tmp_path / "boxes.parquet", tmp_path / "film.mp4"]
+    command = [sys.executable, "-m", "pipelines", "detect", "stream", str(path), "--weights", str(run_folder)]
+    command += ["--out", str(outs[0]), "--video", str(outs[1]), "--realtime", "--device", "cpu"]
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        # The film's temporary file is the last to be made, just before the first window.
+        while not list(tmp_path.glob(".film.mp4.*.partial")):
+            assert program.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert program.poll() is None
+    finally:
+        program.kill()
+        program.wait()
+    assert not [out for out in outs if out.exists()]
+    assert not (tmp_path / "boxes.summary.json").exists()
 
 
 def test_files_and_folders_that_are_something_else(run_folder, file, tmp_path, experiment):
