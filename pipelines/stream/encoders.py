@@ -2,7 +2,7 @@
 
 An encoder takes a picture with the times at which it is shown and gone, microseconds from the film's
 beginning, without gaps. A GIF takes no memory for what was written. An MP4 keeps its table of pictures until
-its end, as the format has it: about 20 MB an hour.
+its end, as the format has it: about 15 MB an hour.
 """
 
 from collections.abc import Callable, Iterator
