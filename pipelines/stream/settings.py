@@ -57,7 +57,7 @@ class StreamFiles:
         boxes: Files of boxes; the suffix says which, see `pipelines.stream.files`.
         summary: JSON.
         latency: PNG; None draws none.
-        film: GIF; None draws none.
+        film: GIF or MP4; None draws none.
     """
 
     boxes: tuple[Path, ...]
