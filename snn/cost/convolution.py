@@ -1,5 +1,7 @@
 """Uses of a convolution's weights: by every place of its input, and for every place of its output."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,21 @@ def count_and_see(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
 
         return count_and_look(x, uses)
     return count_uses(x, uses), look_at(x)
+
+
+def sum_and_see(x: Tensor, uses: Tensor) -> tuple[Tensor | int, Seen]:
+    """Return the sum of `count_uses`, and `look_at`, of x [N, C, H, W]; `uses` may be remembered for good."""
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0:
+        from snn.cost.nonzeros_cpu import sum_and_look
+
+        return sum_and_look(x, uses)
+    return count_uses(x, uses).sum(), look_at(x)
+
+
+@cache
+def once_each(height: int, width: int) -> Tensor:
+    """Return the uses of a map whose every place is used once, shape [H, W], int32; not to be changed."""
+    return torch.ones(height, width, dtype=torch.int32)
 
 
 def uses_kept(conv: nn.Conv2d, x: Tensor, mask: Tensor, *, groups: int | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn.cost.convolution import count_and_see, output_size, uses_kept, uses_of
+from snn.cost.convolution import count_and_see, once_each, output_size, sum_and_see, uses_kept, uses_of
 from snn.cost.nonzeros import Seen, Values, look_at
 from snn.layers import ConvBlock, Gated, weight_layers
 from snn.models.spike_driven_transformer import KeyValueSum
@@ -30,25 +30,25 @@ class LayerCount:
         dense: Multiply-accumulates where nothing is left out, those with the zeros around a map too.
         inputs: Elements of the input.
         seen: What the values of the input are.
-        effective_sum, unmasked_sum: The numbers behind `effective` and `unmasked`, int64.
+        effective_sum, unmasked_sum: The numbers behind `effective` and `unmasked`; on a GPU tensors there, so
+            that nothing waits for them.
     """
 
     dense: int = 0
     inputs: int = 0
     seen: Seen | None = None
-    # On the device of the network, so that nothing waits for it.
-    effective_sum: Tensor | None = None
-    unmasked_sum: Tensor | None = None
+    effective_sum: Tensor | int = 0
+    unmasked_sum: Tensor | int = 0
 
     @property
     def effective(self) -> int:
         """Uses of weights by input elements that are not 0, for outputs that are not masked."""
-        return 0 if self.effective_sum is None else int(self.effective_sum)
+        return int(self.effective_sum)
 
     @property
     def unmasked(self) -> int:
         """The same before masks."""
-        return 0 if self.unmasked_sum is None else int(self.unmasked_sum)
+        return int(self.unmasked_sum)
 
     @property
     def values(self) -> Values:
@@ -58,8 +58,8 @@ class LayerCount:
     def add(
         self,
         *,
-        effective: Tensor,
-        unmasked: Tensor | None = None,
+        effective: Tensor | int,
+        unmasked: Tensor | int = 0,
         seen: Seen | None = None,
         dense: int = 0,
         inputs: int = 0,
@@ -67,9 +67,9 @@ class LayerCount:
         """Add what one call of the layer was given."""
         self.dense += dense
         self.inputs += inputs
-        self.effective_sum = effective if self.effective_sum is None else self.effective_sum + effective
-        if unmasked is not None:
-            self.unmasked_sum = unmasked if self.unmasked_sum is None else self.unmasked_sum + unmasked
+        # Not in place: a tensor that is added may be kept elsewhere.
+        self.effective_sum = self.effective_sum + effective
+        self.unmasked_sum = self.unmasked_sum + unmasked
         if seen is not None:
             self.seen = seen if self.seen is None else self.seen.also(seen)
 
@@ -87,19 +87,20 @@ class OperationCounter:
     samples: int = 0
     steps: int = 0
     layers: dict[str, LayerCount] = field(default_factory=dict)
-    _waiting: dict[str, tuple[nn.Conv2d, Tensor, Tensor]] = field(default_factory=dict)
+    _waiting: dict[str, tuple[nn.Conv2d, Tensor, Tensor | int]] = field(default_factory=dict)
+    # Uses of the places of a map, and products for a sample, of a layer given maps of a height and width.
+    _known: dict[tuple[str, int, int], tuple[Tensor, int]] = field(default_factory=dict)
 
     def see_convolution(self, name: str, conv: nn.Conv2d, x: Tensor, *, gated: bool) -> None:
         """Count a convolution of x [N, C, H, W]; what a gate leaves of it, `see_mask` adds."""
-        used, seen = count_and_see(x, uses_of(conv, (x.shape[2], x.shape[3])))
-        uses = used.sum() * (conv.out_channels // conv.groups)
-        height, width = (output_size(conv, axis, x.shape[2 + axis]) for axis in (0, 1))
-        fan_in = conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+        uses_of_places, products = self._of_shape(name, conv, (x.shape[2], x.shape[3]))
+        used, seen = sum_and_see(x, uses_of_places)
+        uses = used * (conv.out_channels // conv.groups)
         self._layer(name).add(
-            dense=len(x) * height * width * conv.out_channels * fan_in,
+            dense=len(x) * products,
             inputs=x.numel(),
             unmasked=uses,
-            effective=uses.new_zeros(()) if gated else uses,
+            effective=0 if gated else uses,
             seen=seen,
         )
         if gated:
@@ -131,8 +132,8 @@ class OperationCounter:
         _, _, uses = self._waiting.pop(name)
         parts, seen = gate.settings.parts, conv.in_channels // gate.settings.parts
         if gate.settings.partial == "first":
-            later, _ = count_and_see(x[:, seen:], uses_of(conv, (x.shape[2], x.shape[3])))
-            partial = uses - later.sum() * conv.out_channels
+            later, _ = sum_and_see(x[:, seen:], uses_of(conv, (x.shape[2], x.shape[3])))
+            partial = uses - later * conv.out_channels
             rest = uses_kept(conv, x[:, seen:], kept)
         else:
             partial = uses // parts
@@ -144,17 +145,17 @@ class OperationCounter:
         for part, layer in gate.named_children():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 places = kept[0, 0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
-                dense = torch.tensor(len(x) * places * layer.weight.numel())
+                dense = len(x) * places * layer.weight.numel()
                 seen = look_at(torch.tensor([1.0, 3.0]))
                 self._layer(f"{name}.{part}").add(
-                    dense=int(dense), inputs=0, unmasked=dense, effective=dense, seen=seen
+                    dense=dense, inputs=0, unmasked=dense, effective=dense, seen=seen
                 )
 
     def see_linear(self, name: str, layer: nn.Linear, x: Tensor) -> None:
         """Count a linear layer of x [..., F]."""
         rows = x.reshape(-1, 1, 1, layer.in_features)
-        used, seen = count_and_see(rows, torch.ones(1, layer.in_features, dtype=torch.int32))
-        uses = used.sum() * layer.out_features
+        used, seen = sum_and_see(rows, once_each(1, layer.in_features))
+        uses = used * layer.out_features
         dense = len(rows) * layer.in_features * layer.out_features
         self._layer(name).add(dense=dense, inputs=x.numel(), unmasked=uses, effective=uses, seen=seen)
 
@@ -179,11 +180,20 @@ class OperationCounter:
     def see_key_values(self, name: str, layer: KeyValueSum, key: Tensor, value: Tensor) -> None:
         """Count a sum of keys times values [T, B, C, H, W]: an operation for each term that is not 0."""
         terms = layer.terms(key, value)
-        used, seen = count_and_see(terms.flatten(0, 1), torch.ones(terms.shape[3:], dtype=torch.int32))
-        uses = used.sum()
+        uses, seen = sum_and_see(terms.flatten(0, 1), once_each(*terms.shape[3:]))
         self._layer(name).add(
             dense=terms.numel(), inputs=2 * terms.numel(), unmasked=uses, effective=uses, seen=seen
         )
+
+    def _of_shape(self, name: str, conv: nn.Conv2d, input_hw: tuple[int, int]) -> tuple[Tensor, int]:
+        """Return `uses_of` the layer and the products of a sample, found once for each shape of input."""
+        found = self._known.get((name, *input_hw))
+        if found is None:
+            height, width = (output_size(conv, axis, size) for axis, size in enumerate(input_hw))
+            fan_in = conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+            found = uses_of(conv, input_hw), height * width * conv.out_channels * fan_in
+            self._known[name, *input_hw] = found
+        return found
 
     def _layer(self, name: str) -> LayerCount:
         return self.layers.setdefault(name, LayerCount())
@@ -257,4 +267,4 @@ def _of_tokens(x: Tensor, heads: int) -> tuple[Tensor, Seen]:
         rows = by_head.transpose(1, 2).unsqueeze(2)
     else:
         rows = frames.permute(0, 2, 3, 1).reshape(len(frames), -1, 1, features)
-    return count_and_see(rows, torch.ones(1, features, dtype=torch.int32))
+    return count_and_see(rows, once_each(1, features))

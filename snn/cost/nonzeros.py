@@ -4,6 +4,7 @@ An input element that is not 0 is used once for every output it reaches: at most
 times output channels, fewer at the borders and between strides.
 """
 
+import math
 from enum import IntEnum
 from functools import cache
 from typing import NamedTuple
@@ -39,34 +40,40 @@ class Seen(NamedTuple):
     """The values of a tensor, as far as `Values` needs them.
 
     Attributes:
-        extremes: float32, shape [5], on the tensor's device; what is seen in two tensors is their maximum.
+        extremes: Five numbers, exact in float32; what is seen in two tensors is their maximum. On a GPU a
+            tensor there, so that nothing waits for it; on the CPU a tuple, which costs less.
             Minus the smallest size of a value that is not 0, minus infinity where there is none. The largest
             size of a value. Above 0 where a value is negative. Of values that are not 0, minus the smallest
             mantissa, from a half to below 1, minus infinity where there is none; and the largest.
     """
 
-    extremes: Tensor
+    extremes: Tensor | tuple[float, ...]
 
     def also(self, other: "Seen") -> "Seen":
         """Return what was seen in both."""
-        return Seen(torch.maximum(self.extremes, other.extremes))
+        if isinstance(self.extremes, Tensor) and isinstance(other.extremes, Tensor):
+            return Seen(torch.maximum(self.extremes, other.extremes))
+        return Seen(tuple(map(max, self._numbers(), other._numbers())))
 
     @property
     def values(self) -> Values:
         """The class of all that was seen."""
-        smallest, largest, negative, lowest, highest = self.extremes.tolist()
+        smallest, largest, negative, lowest, highest = self._numbers()
         if largest == 0:
             return Values.NONE
         if -smallest == largest:
             return Values.TERNARY if negative > 0 else Values.BINARY
         return Values.POWERS if -lowest == highest else Values.ANY
 
+    def _numbers(self) -> tuple[float, ...]:
+        return tuple(self.extremes.tolist()) if isinstance(self.extremes, Tensor) else self.extremes
+
 
 def look_at(x: Tensor) -> Seen:
     """Return what is seen in a tensor of any shape and dtype; it is looked at in float32."""
     x = x.detach().float()
     if x.numel() == 0:
-        return Seen(x.new_tensor([-torch.inf, 0, 0, -torch.inf, 0]))
+        return Seen((-math.inf, 0.0, 0.0, -math.inf, 0.0))
     size = x.abs()
     mantissa, _ = torch.frexp(size)
     found = (
@@ -76,7 +83,8 @@ def look_at(x: Tensor) -> Seen:
         -torch.where(size > 0, mantissa, torch.inf).amin(),
         mantissa.amax(),
     )
-    return Seen(torch.stack(found))
+    extremes = torch.stack(found)
+    return Seen(tuple(extremes.tolist()) if x.device.type == "cpu" else extremes)
 
 
 def count_uses(x: Tensor, uses: Tensor) -> Tensor:
