@@ -9,7 +9,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -211,6 +211,7 @@ class Feed:
         settings: FeedSettings,
         *,
         device: torch.device | str = "cpu",
+        write: Callable[[int, int, np.ndarray], None] | None = None,
     ) -> None:
         """Open a feed.
 
@@ -219,6 +220,9 @@ class Feed:
             indices: Numbers of the samples in the store, shape [M].
             settings: How they become batches.
             device: Where batches are delivered.
+            write: Writes a sample in place of the store: called in the feed's threads with its number, the
+                epoch, and where to, shape [T, P, H, W] as the store has it. Settings of frames are then not
+                looked at. None takes the stored frames.
 
         Raises:
             ConfigError: There are no samples, or fewer than one batch with `drop_last`; or a process would
@@ -238,10 +242,10 @@ class Feed:
         self._values = None if settings.counts or store.values is None else torch.from_numpy(store.values)
         self._dtype = self._delivered_dtype()
         self._buffers = _Buffers(T * settings.batch_size * P * H * W, self._dtype, pinned=self._on_gpu)
-        self._of_thread = local()
+        self._of_thread, self._write = local(), write
         self._cached, self._is_cached = self._make_cache()
         # Stored counts that go through nothing are decoded right into the batch, and seen time first.
-        self._straight = settings.counts and settings.augment == UNCHANGED and not self._on_gpu
+        self._straight = settings.counts and settings.augment == UNCHANGED and not self._on_gpu and not write
         if self._values is not None and self._on_gpu:
             self._values = self._values.to(self.device)
         self._copy_stream = torch.cuda.Stream(self.device) if self._on_gpu else None
@@ -258,7 +262,7 @@ class Feed:
         wanted = self.settings.cache == "decoded" or (
             self.settings.cache == "auto" and size <= AUTO_CACHE_BYTES
         )
-        if not wanted:
+        if not wanted or self._write is not None:
             return None, np.zeros(0, bool)
         return np.empty((len(self.indices), *self.store.shape[1:]), self.store.dtype), np.zeros(
             len(self.indices), bool
@@ -393,6 +397,10 @@ class Feed:
         staged, first = self._staged(), np.zeros(1, np.int64)
         for place in range(len(samples)):
             sample = samples[place : place + 1]
+            if self._write is not None:
+                self._write(int(sample[0]), epoch, staged[0])
+                frames[:, place] = staged[0]
+                continue
             self.store.read_into(sample, staged)
             chosen(staged, first, samples=sample, at=place)
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from events.augment import UNCHANGED
 from events.augment_windows import check_window_augment, moved_boxes
 from events.batches import Feed, FeedSettings
+from events.errors import ConfigError
+from events.recorded_windows import RecordedWindows
 from events.store.detection import BoxesOfWindow, DetectionStore
 
 
@@ -50,6 +52,7 @@ class DetectionFeed:
         settings: FeedSettings,
         *,
         device: torch.device | str = "cpu",
+        recorded: RecordedWindows | None = None,
     ) -> None:
         """Open a feed.
 
@@ -61,15 +64,24 @@ class DetectionFeed:
                 `augment`, by the same draw; those that are moved out are left out, and those of which
                 little is left are marked to be ignored.
             device: Where batches are delivered.
+            recorded: Bins windows anew from their recordings' events, augmented, boxes and all; `augment` is
+                then left as it is. None takes the stored frames.
 
         Raises:
-            ConfigError: As `Feed`, or the boxes could not follow what is done to the frames.
+            ConfigError: As `Feed`, or the boxes could not follow what is done to the frames, or both frames
+                and events would be augmented.
         """
         check_window_augment(settings.augment, str(store.path))
+        if recorded is not None and settings.augment != UNCHANGED:
+            raise ConfigError(
+                f"{store.path}: events and frames would both be augmented, and boxes follow one; choose one"
+            )
         self.store = store
         self.settings = settings
         self.device = torch.device(device)
-        self._feed = Feed(store.frames, indices, settings, device=device)
+        self._recorded = recorded
+        write = None if recorded is None else recorded.write_frames
+        self._feed = Feed(store.frames, indices, settings, device=device, write=write)
 
     def __len__(self) -> int:
         """Batches an epoch, in this process."""
@@ -123,6 +135,8 @@ class DetectionFeed:
 
     def _boxes_of(self, window: int, epoch: int) -> BoxesOfWindow:
         """Return the boxes of a window where they are in its augmented frames."""
+        if self._recorded is not None:
+            return self._recorded.boxes_of(window, epoch)
         found = self.store.boxes_of(window)
         if self.settings.augment == UNCHANGED:
             return found

@@ -13,7 +13,7 @@ from events.augment_windows import check_window_augment
 from events.batches import FeedSettings
 from events.batches_detection import DetectionFeed
 from events.store.detection import DetectionStore, open_detection_store
-from pipelines.detect_data import prepare_detection_store, split_windows
+from pipelines.detect_data import prepare_detection_store, recorded_windows, split_windows
 from pipelines.detect_evaluate import score_windows
 from pipelines.detect_folder import anchors_of_run, new_detector, store_of_run
 from pipelines.detect_seen import look_at_windows
@@ -165,6 +165,7 @@ def _prepare(
     shares = _train_settings(experiment, windows, rank=0, processes=processes)
     shares.check_samples(len(windows.train), store.path)
     check_window_augment(experiment.augment, str(store.path))
+    recorded_windows(experiment, store)
     if resume:
         anchors = anchors_of_run(folder)
     else:
@@ -231,7 +232,13 @@ def _train(fabric: Any, job: _Job, display: Display, should_stop: Callable[[], b
         batch_size=train_settings.batch_size, cache=experiment.data.cache, rank=rank, world_size=processes
     )
     with (
-        DetectionFeed(job.store, job.windows.train, train_settings, device=fabric.device) as feed,
+        DetectionFeed(
+            job.store,
+            job.windows.train,
+            train_settings,
+            device=fabric.device,
+            recorded=recorded_windows(experiment, job.store),
+        ) as feed,
         DetectionFeed(
             job.store, job.windows.validation, validation_settings, device=fabric.device
         ) as validation,

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from events.datasets.detection.registry import list_detection
+from events.recorded_windows import RecordedWindows
 from events.store.detection import DetectionStore, open_detection_store
 from events.store.layout import binning_settings
 from events.synth.shapes import write_shapes
-from pipelines.detect_settings import MADE_HERE, DetectionData
+from pipelines.detect_settings import MADE_HERE, DetectExperiment, DetectionData
 from pipelines.display import Display
 from pipelines.errors import RunError
 from pipelines.prepare import StoreKind, convert_listing, digest, finished_store, is_store
@@ -45,7 +46,7 @@ def prepare_detection_store(settings: DetectionData, display: Display) -> Detect
     if finished is not None:
         return finished
     workers = settings.workers or os.cpu_count() or 1
-    recordings = Path(source) if source is not None else _make_shapes(settings, folder, workers, display)
+    recordings = Path(source) if source is not None else _make_shapes(settings, workers, display)
     listing = list_detection(
         settings.dataset,
         recordings,
@@ -56,7 +57,7 @@ def prepare_detection_store(settings: DetectionData, display: Display) -> Detect
     return convert_listing(listing, path, settings.binning, WINDOWS, workers=workers, display=display)
 
 
-def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: Display) -> Path:
+def _make_shapes(settings: DetectionData, workers: int, display: Display) -> Path:
     """Make the recordings that are made here, or those of them that are missing."""
     if settings.dataset != MADE_HERE:
         raise RunError(
@@ -64,7 +65,7 @@ def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: D
             f"recordings, or --data STORE made by `events convert {settings.dataset}`; "
             "--smoke tries it without"
         )
-    recordings = folder / f"{MADE_HERE}-{digest(as_table(settings.shapes))}"
+    recordings = _shapes_folder(settings)
     shapes, (height, width) = settings.shapes, settings.shapes.sensor.sensor_hw
     if shapes.recordings * shapes.duration_us // shapes.step_us * height * width < ONE_PROCESS_PIXELS:
         workers = 1
@@ -76,6 +77,40 @@ def _make_shapes(settings: DetectionData, folder: Path, workers: int, display: D
         progress=lambda done, total: display.progress("recording", done, total),
     )
     return recordings
+
+
+def _shapes_folder(settings: DetectionData) -> Path:
+    return Path(settings.folder) / f"{MADE_HERE}-{digest(as_table(settings.shapes))}"
+
+
+def recordings_of(settings: DetectionData) -> Path:
+    """Return the folder of the recordings that the store of these settings is made of.
+
+    Raises:
+        RunError: A store is given, and it is not said where its recordings are.
+    """
+    if settings.recordings is not None:
+        return Path(settings.recordings)
+    if settings.source is None:
+        return _shapes_folder(settings)
+    if is_store(Path(settings.source)):
+        raise RunError(
+            f"{settings.source}: is a store, and augment_events changes events; say where its recordings are "
+            "(--set data.recordings=FOLDER), or augment frames ([augment])"
+        )
+    return Path(settings.source)
+
+
+def recorded_windows(experiment: DetectExperiment, store: DetectionStore) -> RecordedWindows | None:
+    """Return the windows of a store as binned anew from augmented events; None where frames are taken.
+
+    Raises:
+        RunError, EventsError: The recordings are not known, not there or others, or cannot be augmented.
+    """
+    if not experiment.augments_events:
+        return None
+    root = recordings_of(experiment.data)
+    return RecordedWindows(store, root, experiment.augment_events, seed=experiment.seed)
 
 
 def _shape(store: DetectionStore) -> str:

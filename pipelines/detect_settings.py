@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from events.augment import AugmentSettings
+from events.augment_boxes import BoxAugmentSettings
 from events.batches import Cache
 from events.binning.settings import PRESETS, BinSettings
 from events.datasets.detection.windows import WindowRules
@@ -39,6 +40,8 @@ class DetectionData:
         dataset: `shapes` makes its own recordings; else a data set with boxes, see `events convert --help`.
         source: Folder of recordings, or a store made by `events convert`; None where the data is made here.
         folder: Where recordings and stores made on the way are kept.
+        recordings: Folder of the recordings a store was converted from, for `augment_events`; none where
+            `source` is that folder.
         split: Named split of the data set; None takes its default.
         select: Which classes, where the data set has a choice; None takes the first.
         windows: Which windows are taken.
@@ -54,6 +57,7 @@ class DetectionData:
 
     dataset: str = MADE_HERE
     source: str | None = None
+    recordings: str | None = None
     folder: str = "data"
     split: str | None = None
     select: str | None = None
@@ -126,7 +130,8 @@ class DetectExperiment:
         description: What it is, in one line.
         seed: Decides weights, anchors, order, augmentation and the validation split.
         data: Which recordings, and how their windows become frames.
-        augment: What a training window and its boxes go through: flip, roll_px, zoom and drop.
+        augment: What the frames of a training window and its boxes go through: flip, roll_px, zoom and drop.
+        augment_events: What its events and boxes go through instead, before they are binned.
         detector: Which detector.
         activation: `neurons`: a spiking detector. `relu`: the ANN of the same layers, which sees every frame
             of a window by itself.
@@ -139,6 +144,7 @@ class DetectExperiment:
     seed: int = 0
     data: DetectionData = field(default_factory=DetectionData)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    augment_events: BoxAugmentSettings = field(default_factory=BoxAugmentSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     activation: Activation = "neurons"
     training: TrainSettings = field(default_factory=TrainSettings)
@@ -147,6 +153,11 @@ class DetectExperiment:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise ExperimentError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
+        if self.augment != AugmentSettings() and self.augments_events:
+            raise ExperimentError(
+                "augment and augment_events: both change something, and boxes follow one; leave out "
+                "[augment], which changes frames, or [augment_events]"
+            )
         if self.training.processes > 1 and self.detector.head == "grid":
             raise ExperimentError(
                 f"training.devices: found {self.training.processes} processes, but the loss of a grid "
@@ -158,6 +169,11 @@ class DetectExperiment:
                 "evaluation.twin (--twin): trains an ANN from new weights beside a spiking detector that "
                 "does so too; leave out activation=relu and training.start_from (--from), or the twin"
             )
+
+    @property
+    def augments_events(self) -> bool:
+        """Whether windows are binned anew from augmented events."""
+        return self.augment_events != BoxAugmentSettings()
 
 
 def embedded_detections() -> dict[str, Path]:
@@ -200,6 +216,7 @@ def overfit_changes(windows: int, table: Mapping[str, Any]) -> list[Change]:
         "name": f"{table.get('name', 'detection')}-overfit",
         "data.overfit": windows,
         "augment": {},
+        "augment_events": {},
         "training.epochs": OVERFIT_EPOCHS,
         "training.batch_size": min(batch_size, max(windows // 3, 1)),
         "training.accumulate": 1,
@@ -215,6 +232,7 @@ def smoke_changes(table: Mapping[str, Any]) -> list[Change]:
     changes: dict[str, Any] = {
         "name": f"{table.get('name', 'detection')}-smoke",
         "data.dataset": MADE_HERE,
+        "data.recordings": "none",
         "data.split": "none",
         "data.select": "none",
         "data.shapes.recordings": 3,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.detect_data import recordings_of
 from pipelines.detect_settings import DetectExperiment
 from pipelines.errors import ExperimentError
 from snn.training.devices import started_world
@@ -15,11 +16,12 @@ TWIN = "twin"
 
 def twin_of(experiment: DetectExperiment, store: Path) -> DetectExperiment:
     """Return the experiment that trains the twin on a detector's store: all else is the same."""
+    recordings = str(recordings_of(experiment.data)) if experiment.augments_events else None
     return replace(
         experiment,
         name=f"{experiment.name}-{TWIN}",
         activation="relu",
-        data=replace(experiment.data, source=str(store)),
+        data=replace(experiment.data, source=str(store), recordings=recordings),
         evaluation=replace(experiment.evaluation, twin=False, shuffled=False),
     )
 
