@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from snn.cost.nonzeros import Seen, count_uses, look_at, outer, places_used
 from snn.errors import CostError
 
+# Elements of a sample whose uses are remembered one by one, 2 MiB a shape; larger ones take long anyway.
+EXPANDED = 1 << 19
+
 
 def count_and_see(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
     """Return `count_uses` and `look_at` of x [N, C, H, W], by the fastest that can."""
@@ -21,11 +24,12 @@ def count_and_see(x: Tensor, uses: Tensor) -> tuple[Tensor, Seen]:
 
 def sum_and_see(x: Tensor, uses: Tensor) -> tuple[Tensor | int, Seen]:
     """Return the sum of `count_uses`, and `look_at`, of x [N, C, H, W]; `uses` may be remembered for good."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0:
+    if x.device.type == "cpu" and x.dtype == torch.float32 and 0 < x.numel() <= len(x) * EXPANDED:
         from snn.cost.nonzeros_cpu import sum_and_look
 
         return sum_and_look(x, uses)
-    return count_uses(x, uses).sum(), look_at(x)
+    used, seen = count_and_see(x, uses)
+    return used.sum(), seen
 
 
 @cache

@@ -194,6 +194,24 @@ def test_a_sample_costs_the_same_in_any_batch():
     assert repeated == counts(model, [frames[:, :1]])[1]
 
 
+def test_large_inputs_are_counted_as_small_ones_are(monkeypatch):
+    """Beyond a size the uses of every element are not remembered one by one."""
+    settings = ModelSettings("vgg5", width=0.25)
+    model = build_model(settings, input_hw=(16, 16), classes=4).eval()
+    frames = torch.poisson(torch.full((3, 2, 2, 16, 16), 0.3))
+
+    def counted():
+        with torch.no_grad(), count_operations(model) as counter:
+            model(frames)
+        layers = counter.layers.items()
+        return {name: (found.effective, found.dense, found.values) for name, found in layers}
+
+    small = counted()
+    monkeypatch.setattr("snn.cost.convolution.EXPANDED", 0)
+    assert counted() == small
+    assert sum(effective for effective, _, _ in small.values()) > 0
+
+
 def test_lanes_are_powers_of_two_and_pools_decide():
     frames = sparse(6, 2, 2, 16, 16, values=(0, 5, 9))
     lanes = build(neuron=NEURONS["mlif"], pool="max")
