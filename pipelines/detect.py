@@ -12,6 +12,7 @@ import torch
 from events.augment_windows import check_window_augment
 from events.batches import FeedSettings
 from events.batches_detection import DetectionFeed
+from events.recorded_windows import RecordedWindows
 from events.store.detection import DetectionStore, open_detection_store
 from pipelines.detect_data import prepare_detection_store, recorded_windows, split_windows
 from pipelines.detect_evaluate import score_windows
@@ -71,6 +72,8 @@ class _Job:
     anchors: AnchorSet | None
     folder: RunFolder
     resume: bool
+    # Windows binned anew from augmented events; None where frames are taken.
+    recorded: RecordedWindows | None
 
 
 def run_detect(
@@ -148,7 +151,8 @@ def _same_job(fabric: Any, experiment: DetectExperiment, job: "_Job | None", res
         return job
     store = open_detection_store(path)
     windows = split_windows(store, experiment.data, seed=experiment.seed)
-    return _Job(experiment, store, windows, anchors, RunFolder(Path(folder)), resume)
+    recorded = recorded_windows(experiment, store)
+    return _Job(experiment, store, windows, anchors, RunFolder(Path(folder)), resume, recorded)
 
 
 def _prepare(
@@ -165,7 +169,7 @@ def _prepare(
     shares = _train_settings(experiment, windows, rank=0, processes=processes)
     shares.check_samples(len(windows.train), store.path)
     check_window_augment(experiment.augment, str(store.path))
-    recorded_windows(experiment, store)
+    recorded = recorded_windows(experiment, store)
     if resume:
         anchors = anchors_of_run(folder)
     else:
@@ -186,7 +190,7 @@ def _prepare(
         display.say(f"neurons   {name_neuron(experiment.detector.neuron)}: {executor}")
     if anchors is not None:
         display.say(f"anchors   {sum(anchors.per_cell)} sizes, fitted to the training boxes")
-    return _Job(experiment, store, windows, anchors, folder, resume)
+    return _Job(experiment, store, windows, anchors, folder, resume, recorded)
 
 
 def _fit_anchors(
@@ -237,7 +241,7 @@ def _train(fabric: Any, job: _Job, display: Display, should_stop: Callable[[], b
             job.windows.train,
             train_settings,
             device=fabric.device,
-            recorded=recorded_windows(experiment, job.store),
+            recorded=job.recorded,
         ) as feed,
         DetectionFeed(
             job.store, job.windows.validation, validation_settings, device=fabric.device

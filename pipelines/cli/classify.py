@@ -43,6 +43,8 @@ SHORT_FOR = {
     "weights": "model.weights.bits",
     "start": "training.start_from",
     "executor": "model.executor",
+    "devices": "training.devices",
+    "nodes": "training.nodes",
 }
 KNOWN = {"model": MODELS, "neuron": NEURONS, "membrane": MEMBRANES, "executor": EXECUTORS}
 
@@ -165,14 +167,15 @@ def classify(
             "weights": weights,
             "start": start,
             "executor": executor,
+            # With --resume these are no change of the run's settings.
+            "devices": devices if resume is None else None,
+            "nodes": nodes if resume is None else None,
         }
         changes = setting_changes(assignments, given, settings=SHORT_FOR, known=KNOWN)
-        processes = {name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None}
-        changes += [f"training.{name}={number}" for name, number in processes.items() if resume is None]
         if resume is not None:
             _refuse_with_resume(experiment, [*changes, *["--smoke"] * smoke], out)
             folder = RunFolder(resume)
-            settings = with_processes(folder.experiment(), processes)
+            settings = with_processes(folder.experiment(), devices=devices, nodes=nodes)
         else:
             refuse_smoke_on_data(smoke, data)
             settings = _load(experiment, changes, smoke=smoke)

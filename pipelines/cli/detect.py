@@ -43,6 +43,8 @@ SHORT_FOR = {
     "neuron": "detector.neuron.preset",
     "executor": "detector.executor",
     "start": "training.start_from",
+    "devices": "training.devices",
+    "nodes": "training.nodes",
 }
 KNOWN = {"head": HEADS, "neuron": NEURONS, "executor": EXECUTORS}
 
@@ -157,10 +159,11 @@ def detect(
             "neuron": neuron,
             "executor": executor,
             "start": start,
+            # With --resume these are no change of the run's settings.
+            "devices": devices if resume is None else None,
+            "nodes": nodes if resume is None else None,
         }
         changes = setting_changes(assignments, given, settings=SHORT_FOR, known=KNOWN)
-        processes = {name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None}
-        changes += [f"training.{name}={number}" for name, number in processes.items() if resume is None]
         changes += ["evaluation.twin=true"] * twin
         if threshold is not None:
             check_name("threshold", threshold, THRESHOLDS)
@@ -174,7 +177,8 @@ def detect(
                 )
             from pipelines.detect_folder import read_detection
 
-            settings, folder = with_processes(read_detection(resume), processes), RunFolder(resume)
+            folder = RunFolder(resume)
+            settings = with_processes(read_detection(resume), devices=devices, nodes=nodes)
         else:
             refuse_smoke_on_data(smoke, data)
             settings = load_detection(experiment or DEFAULT_DETECTION, changes, smoke=smoke, overfit=overfit)

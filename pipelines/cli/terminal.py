@@ -97,13 +97,16 @@ def setting_changes(
     return changes
 
 
-def with_processes(settings: _Trained, processes: dict[str, Any]) -> _Trained:
+def with_processes(settings: _Trained, *, devices: int | None, nodes: int | None) -> _Trained:
     """Return the settings of a run that goes on with another number of processes.
 
     Without a number, started by torchrun, it goes on with the processes there are.
     """
     from snn.training.devices import started_world
 
+    processes: dict[str, Any] = {
+        name: n for name, n in (("devices", devices), ("nodes", nodes)) if n is not None
+    }
     if not processes and started_world() is not None:
         processes = {"devices": 1, "nodes": 1}
     return replace(settings, training=replace(settings.training, **processes))

@@ -1,5 +1,12 @@
 """A detection experiment whose data is made in a second and whose three epochs take a few."""
 
+from pathlib import Path
+
+from events.store.detection import DetectionStore
+from pipelines.detect_data import prepare_detection_store
+from pipelines.detect_settings import load_detection
+from pipelines.display import Silent
+
 EXPERIMENT = """
 description = "two seconds of moving shapes"
 
@@ -50,3 +57,15 @@ checkpoint_every_s = 0.0
 [evaluation]
 operating_score = 0.05
 """
+
+
+def write_experiment(folder: Path) -> Path:
+    """Write the experiment into a folder and return its file."""
+    path = folder / "tiny.toml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    return path
+
+
+def make_store(experiment: Path, folder: Path) -> DetectionStore:
+    """Return the store of an experiment's file, made in a folder."""
+    return prepare_detection_store(load_detection(experiment, [f'data.folder="{folder}"']).data, Silent())

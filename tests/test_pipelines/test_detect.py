@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from suites.tiny_detection import EXPERIMENT
+from suites.tiny_detection import make_store, write_experiment
 
 from events.errors import ConfigError, StoreError
 from pipelines.detect import run_detect
@@ -31,17 +31,12 @@ from snn.training.checkpoint import load_checkpoint
 
 @pytest.fixture(scope="module")
 def experiment_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("experiment") / "tiny.toml"
-    path.write_text(EXPERIMENT, encoding="utf-8")
-    return path
+    return write_experiment(tmp_path_factory.mktemp("experiment"))
 
 
 @pytest.fixture(scope="module")
 def store(experiment_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    return prepare_detection_store(
-        load_detection(experiment_file, [f'data.folder="{folder}"']).data, Silent()
-    )
+    return make_store(experiment_file, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from suites.tiny_detection import EXPERIMENT
+from suites.tiny_detection import make_store, write_experiment
 from test_pipelines.test_detect import Script
 from typer.testing import CliRunner
 
 from pipelines import cli
 from pipelines.detect import run_detect
-from pipelines.detect_data import prepare_detection_store
 from pipelines.detect_folder import load_best_detector, read_detection
 from pipelines.detect_settings import load_detection
 from pipelines.display import Silent
@@ -25,17 +24,12 @@ from snn.training.checkpoint import load_checkpoint
 
 @pytest.fixture(scope="module")
 def experiment_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("experiment") / "tiny.toml"
-    path.write_text(EXPERIMENT, encoding="utf-8")
-    return path
+    return write_experiment(tmp_path_factory.mktemp("experiment"))
 
 
 @pytest.fixture(scope="module")
 def store(experiment_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    return prepare_detection_store(
-        load_detection(experiment_file, [f'data.folder="{folder}"']).data, Silent()
-    )
+    return make_store(experiment_file, tmp_path_factory.mktemp("data"))
 
 
 def test_the_twin_is_trained_stopped_gone_on_with_and_stands_beside(experiment_file, store, tmp_path):
